@@ -1,0 +1,164 @@
+"""The three fusions: right shapes, deaf to padding, saved whole, every weight in use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from vislm_tutorial.fusion import FusionConfig, build_fusion
+from vislm_tutorial.fusion.networks import masked_mean
+from vislm_tutorial.types import Condition, TextStates
+
+KINDS = ("pooled", "projector", "resampler")
+B, L, STATES, WIDTH, TOKENS = 3, 6, 20, 24, 4
+LENGTHS = torch.tensor([[6], [2], [1]])
+
+
+def fusion(kind: str) -> nn.Module:
+    """A small one with random weights in its norms too."""
+    config = FusionConfig(kind, width=WIDTH, tokens=TOKENS, depth=2, heads=3)
+    module = build_fusion(config, STATES).eval()
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, mean=0.1, std=0.2)
+    return module
+
+
+@pytest.fixture
+def states() -> TextStates:
+    mask = torch.arange(L) < LENGTHS
+    return TextStates(torch.randn(B, L, STATES) * mask[..., None], mask)
+
+
+def assert_same(a: Condition, b: Condition, atol: float = 1e-6) -> None:
+    """Equal, up to rounding, but for more padding in one of them."""
+    tokens = min(a.encoder_attention_mask.shape[1], b.encoder_attention_mask.shape[1])
+    for one, other in ((a, b), (b, a)):
+        assert not one.encoder_attention_mask[:, tokens:].any()
+        assert torch.equal(
+            one.encoder_attention_mask[:, :tokens], other.encoder_attention_mask[:, :tokens]
+        )
+        torch.testing.assert_close(
+            one.encoder_hidden_states[:, :tokens],
+            other.encoder_hidden_states[:, :tokens],
+            rtol=0,
+            atol=atol,
+        )
+    torch.testing.assert_close(a.pooled_projections, b.pooled_projections, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize(("kind", "tokens"), [*zip(KINDS, (1, L, TOKENS), strict=True)])
+def test_a_condition_has_the_tokens_that_its_kind_says(kind, tokens, states):
+    condition = fusion(kind)(states)
+    assert condition.encoder_hidden_states.shape == (B, tokens, WIDTH)
+    assert condition.pooled_projections.shape == (B, WIDTH)
+    expected = (
+        states.encoder_attention_mask if kind == "projector" else torch.ones(B, tokens).bool()
+    )
+    assert torch.equal(condition.encoder_attention_mask, expected)
+    assert not condition.encoder_hidden_states[~condition.encoder_attention_mask].any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_is_never_read(kind, states):
+    module = fusion(kind)
+    mask = states.encoder_attention_mask
+    garbage = 100 * torch.randn(B, L, STATES)
+    spoiled = torch.where(mask[..., None], states.encoder_hidden_states, garbage)
+    assert_same(module(states), module(TextStates(spoiled, mask)), atol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_longer_padding_and_other_captions_change_nothing(kind, states):
+    module = fusion(kind)
+    whole = module(states)
+    longer = TextStates.cat(
+        [states, TextStates(torch.randn(1, 11, STATES), torch.ones(1, 11).bool())]
+    )
+    assert_same(whole, module(longer)[:B])
+    for i, length in enumerate(LENGTHS.flatten().tolist()):  # each caption alone and unpadded
+        row = slice(i, i + 1)
+        alone = TextStates(
+            states.encoder_hidden_states[row, :length], states.encoder_attention_mask[row, :length]
+        )
+        assert_same(whole[row], module(alone))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_real_token_is_read(kind, states):
+    module = fusion(kind)
+    before = module(states)
+    for position in range(L):
+        changed = states.encoder_hidden_states.clone()
+        changed[:, position] += torch.randn(STATES)
+        after = module(replace(states, encoder_hidden_states=changed))
+        moved = (after.pooled_projections - before.pooled_projections).abs().amax(dim=1) > 1e-4
+        assert torch.equal(moved, states.encoder_attention_mask[:, position])
+
+
+@pytest.mark.parametrize("kind", ["projector", "resampler"])
+def test_token_states_read_the_whole_caption(kind, states):
+    """What a bag of words cannot: a token's output depends on the other tokens."""
+    states.encoder_hidden_states.requires_grad_()
+    condition = fusion(kind)(states)
+    condition.encoder_hidden_states[0, 0].square().sum().backward()
+    felt = states.encoder_hidden_states.grad.abs().amax(dim=-1)  # (B, L)
+    assert (felt[0] > 0).all() and not felt[1:].any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scale_and_offset_of_the_states_do_not_matter(kind, states):
+    """Language models differ a hundredfold in the scale of their states."""
+    module = fusion(kind)
+    scaled = replace(states, encoder_hidden_states=100 * states.encoder_hidden_states + 7)
+    assert_same(module(states), module(scaled), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_saved_and_loaded_a_fusion_gives_the_same(kind, states, tmp_path):
+    module = fusion(kind)
+    module.save_pretrained(tmp_path)
+    assert {p.suffix for p in tmp_path.iterdir()} == {".json", ".safetensors"}
+    loaded = type(module).from_pretrained(tmp_path)
+    own = {name: value for name, value in module.config.items() if not name.startswith("_")}
+    assert own == {name: loaded.config[name] for name in own}
+    assert_same(module(states), loaded(states), atol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradient_reaches_every_parameter(kind, states):
+    module = fusion(kind)
+    condition = module(states)
+    (condition.encoder_hidden_states.square().sum() + condition.pooled_projections.sum()).backward()
+    idle = [name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not idle
+
+
+def test_resampler_queries_ask_different_things():
+    config = FusionConfig("resampler", width=WIDTH, tokens=TOKENS, heads=3)
+    mask = torch.ones(2, L, dtype=torch.bool)
+    tokens = build_fusion(config, STATES)(TextStates(torch.randn(2, L, STATES), mask))
+    assert torch.pdist(tokens.encoder_hidden_states[0]).min() > 1
+
+
+def test_masked_mean_counts_real_tokens_only():
+    x = torch.tensor([[[1.0], [3.0], [50.0]], [[7.0], [8.0], [9.0]]])
+    mask = torch.tensor([[True, True, False], [False, False, False]])
+    assert masked_mean(x, mask).tolist() == [[2.0], [0.0]]  # no token at all: zeros, not NaN
+
+
+def test_a_projector_without_blocks_sees_each_token_alone(states):
+    module = build_fusion(FusionConfig("projector", width=WIDTH, depth=0), STATES)
+    flipped = TextStates(
+        states.encoder_hidden_states.flip(1), states.encoder_attention_mask.flip(1)
+    )
+    torch.testing.assert_close(
+        module(flipped).encoder_hidden_states.flip(1), module(states).encoder_hidden_states
+    )
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(ValueError, match="width 24 does not split into 5 heads"):
+        build_fusion(FusionConfig("resampler", width=24, heads=5), STATES)

@@ -1,0 +1,241 @@
+"""Flow matching with backbones whose answers are known: time, loss, sampler, guidance."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
+from scipy import stats
+from torch import Tensor, nn
+
+from vislm_tutorial.generators import Autoencoder, FlowGenerator
+from vislm_tutorial.generators.flow import sample_sigma
+from vislm_tutorial.types import Condition
+
+SIDE, CHANNELS = 4, 3
+MULTISTEP = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
+
+
+class Backbone(nn.Module):
+    """Answers with `velocity(sample, sigma (B, 1, 1, 1), condition)` and notes how it was asked."""
+
+    def __init__(self, velocity, channels: int = CHANNELS):
+        super().__init__()
+        self.velocity = velocity
+        self.config = SimpleNamespace(sample_size=SIDE, in_channels=channels)
+        self.calls: list[tuple[Tensor, Tensor, Condition]] = []
+
+    def forward(self, sample: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        assert timestep.shape == (len(sample),) and len(condition) == len(sample)
+        self.calls.append((sample, timestep, condition))
+        return self.velocity(sample, timestep.view(-1, 1, 1, 1) / 1000, condition)
+
+
+class Unchanged(nn.Module):
+    """An autoencoder that leaves pixels as they are, and does not clamp them."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        return images
+
+    decode = encode
+
+
+def towards(x0: Tensor) -> Backbone:
+    """The exact velocity when x_0 is known: eps - x_0 = (x_sigma - x_0) / sigma."""
+    return Backbone(lambda x, sigma, _: (x - x0) / sigma)
+
+
+def by_condition() -> Backbone:
+    """A velocity that is the condition's pooled vector, everywhere and at all times."""
+    return Backbone(lambda x, _, c: c.pooled_projections[:, :, None, None].expand_as(x))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return 2 * torch.rand(6, CHANNELS, SIDE, SIDE) - 1
+
+
+@pytest.fixture
+def conditions() -> tuple[Condition, Condition]:
+    """Of six captions (two tokens each) and of the empty one (one token)."""
+    caption = Condition(torch.randn(6, 2, 3), torch.ones(6, 2, dtype=torch.bool), torch.randn(6, 3))
+    return caption, Condition(
+        torch.randn(1, 1, 3), torch.ones(1, 1, dtype=torch.bool), torch.randn(1, 3)
+    )
+
+
+# --- noise levels -------------------------------------------------------------------------------
+
+
+def logit_normal(sigma: Tensor) -> Tensor:
+    """The distribution function of a logit-normal (0, 1): Phi(logit(sigma))."""
+    return torch.special.ndtr(torch.logit(sigma.double()))
+
+
+def test_noise_levels_are_logit_normal():
+    levels = torch.cat([sample_sigma(1, generator(seed)) for seed in range(2000)])
+    assert (
+        stats.kstest(levels.numpy(), lambda s: stats.norm.cdf(stats.logistic.ppf(s))).pvalue > 0.01
+    )
+    assert 0 < levels.min() and levels.max() < 1
+
+
+@pytest.mark.parametrize("n", [1, 7, 256])
+def test_noise_levels_take_one_draw_from_each_nth_part(n):
+    quantiles = logit_normal(sample_sigma(n, generator()))
+    assert torch.equal((quantiles * n).floor(), torch.arange(n, dtype=torch.float64))
+    again = sample_sigma(n, generator())
+    assert torch.equal(sample_sigma(n, generator()), again)
+    assert not torch.equal(sample_sigma(n, generator(1)), again)
+
+
+# --- the loss -----------------------------------------------------------------------------------
+
+
+def test_exact_velocity_has_no_loss(images, conditions):
+    assert FlowGenerator(towards(images)).loss(images, conditions[0]).item() < 1e-9
+
+
+def test_loss_is_the_velocitys_mean_squared_error(images, conditions):
+    """A velocity of zero is wrong by eps - x_0: 1 + E[x_0^2] on average, whatever sigma is."""
+    backbone = Backbone(lambda x, *_: torch.zeros_like(x))
+    losses = torch.stack(
+        [FlowGenerator(backbone).loss(images, conditions[0], generator(i)) for i in range(200)]
+    )
+    expected = 1 + images.square().mean()
+    error = losses.std() / math.sqrt(len(losses))
+    assert (losses.mean() - expected).abs() < 4 * error < 0.05
+
+
+def test_backbone_is_asked_with_noise_and_time_that_belong_together(conditions):
+    """From x_0 = 1 and -1 with the same noise one reads sigma: the gap is 2 (1 - sigma)."""
+    backbone = Backbone(lambda x, *_: torch.zeros_like(x))
+    ones = torch.ones(6, CHANNELS, SIDE, SIDE)
+    for x0 in (ones, -ones):
+        FlowGenerator(backbone).loss(x0, conditions[0], generator())
+    (high, timestep, condition), (low, again, _) = backbone.calls
+    assert torch.equal(timestep, again) and condition is conditions[0]
+    sigma = timestep.view(-1, 1, 1, 1) / 1000
+    torch.testing.assert_close(high - low, (2 * (1 - sigma)).expand_as(high))
+    noise = (high + low) / (2 * sigma)
+    assert abs(noise.mean()) < 0.25 and 0.8 < noise.std() < 1.2
+
+
+def test_in_latent_space_the_autoencoder_stays_as_it_is(conditions):
+    autoencoder = Autoencoder(patch_size=2, channels=(8,), latent_channels=4)
+    weight = nn.Parameter(torch.tensor(0.5))
+    backbone = Backbone(lambda x, *_: weight * x, channels=4)
+    backbone.weight = weight
+    flow = FlowGenerator(backbone, autoencoder)
+    images = torch.rand(6, 3, 2 * SIDE, 2 * SIDE)
+    loss = flow.loss(images, conditions[0], generator())
+    assert loss == flow.latent_loss(autoencoder.encode(images), conditions[0], generator())
+    loss.backward()
+    assert [n for n, p in flow.named_parameters() if p.grad is not None] == ["backbone.weight"]
+    assert [n for n, p in flow.named_parameters() if p.requires_grad] == ["backbone.weight"]
+    drawn = flow.sample(conditions[0], num_inference_steps=2, generator=generator())
+    assert drawn.shape == images.shape and drawn.abs().max() <= 1
+
+
+# --- the sampler --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "tolerance"),
+    [
+        (None, 1e-5),
+        (FlowMatchEulerDiscreteScheduler(shift=3.0), 1e-5),
+        (FlowMatchHeunDiscreteScheduler(), 1e-5),
+        (UniPCMultistepScheduler(**MULTISTEP), 1e-2),  # these two round the timestep
+        (DPMSolverMultistepScheduler(**MULTISTEP), 1e-2),
+    ],
+    ids=["euler", "shifted", "heun", "unipc", "dpm"],
+)
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of the library
+@pytest.mark.parametrize("steps", [2, 20])
+def test_exact_velocity_leads_to_the_data(scheduler, tolerance, steps, images, conditions):
+    flow = FlowGenerator(towards(images))
+    drawn = flow.sample(
+        conditions[0], num_inference_steps=steps, scheduler=scheduler, generator=generator()
+    )
+    torch.testing.assert_close(drawn, images, rtol=0, atol=tolerance)
+
+
+def test_time_runs_from_noise_to_data(images, conditions):
+    backbone = towards(images)
+    FlowGenerator(backbone).sample(conditions[0], num_inference_steps=7, generator=generator())
+    times = torch.stack([timestep for _, timestep, _ in backbone.calls])
+    assert times.shape == (7, 6) and (times[0] == 1000).all()
+    assert (times.diff(dim=0) < 0).all() and (times > 0).all()
+    first, noise = backbone.calls[0][0], torch.randn(images.shape, generator=generator())
+    assert torch.equal(first, noise)
+
+
+def test_the_same_generator_draws_the_same_images(images, conditions):
+    flow = FlowGenerator(Backbone(lambda x, sigma, _: x - 0.1 * sigma))
+    first, again, other = (
+        flow.sample(conditions[0], num_inference_steps=3, generator=generator(seed))
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert not torch.equal(first[0], first[1])
+    assert first.abs().max() <= 1
+
+
+def test_sampling_records_no_gradient(conditions):
+    backbone = by_condition()
+    conditions[0].pooled_projections.requires_grad_()
+    assert not FlowGenerator(backbone).sample(conditions[0]).requires_grad
+
+
+# --- guidance -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 3.0])
+@pytest.mark.parametrize("empties", [1, 6])
+def test_guidance_extrapolates_from_the_empty_caption(scale, empties, conditions):
+    """The velocity is constant, so one unit of time moves the noise by exactly v."""
+    caption, empty = conditions
+    empty = empty[torch.zeros(empties, dtype=torch.long)]
+    flow = FlowGenerator(by_condition(), Unchanged())
+    drawn = flow.sample(caption, empty, guidance_scale=scale, generator=generator())
+    v = empty.pooled_projections + scale * (caption.pooled_projections - empty.pooled_projections)
+    noise = torch.randn(6, CHANNELS, SIDE, SIDE, generator=generator())
+    torch.testing.assert_close(drawn, noise - v[:, :, None, None], rtol=1e-4, atol=1e-4)
+
+
+def test_each_row_is_guided_by_its_own_empty_caption(conditions):
+    caption = conditions[0]
+    flow = FlowGenerator(by_condition(), Unchanged())
+    reverse = caption[torch.arange(5, -1, -1)]
+    drawn = flow.sample(caption, reverse, guidance_scale=0.0, generator=generator())
+    alone = flow.sample(reverse, generator=generator())
+    torch.testing.assert_close(drawn, alone)
+
+
+def test_guidance_of_one_asks_the_caption_alone(conditions):
+    caption, empty = conditions
+    backbone = by_condition()
+    flow = FlowGenerator(backbone)
+    plain = flow.sample(caption, generator=generator())
+    assert torch.equal(
+        flow.sample(caption, empty, guidance_scale=1.0, generator=generator()), plain
+    )
+    assert {len(sample) for sample, _, _ in backbone.calls} == {6}
+
+
+def test_guidance_without_the_empty_caption_is_refused(conditions):
+    with pytest.raises(ValueError, match="guidance_scale is 3.0.*pass unconditional="):
+        FlowGenerator(by_condition()).sample(conditions[0], guidance_scale=3.0)

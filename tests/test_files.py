@@ -1,0 +1,73 @@
+"""A write that is cut short leaves what was there before; a hash is computed once."""
+
+import os
+import time
+
+import pytest
+
+from vislm_tutorial import _files
+
+
+def test_a_file_is_replaced_only_when_its_writer_finished(tmp_path):
+    path = tmp_path / "inner" / "data.txt"
+    with _files.replaced_when_complete(path) as temporary:
+        temporary.write_text("first")
+    with pytest.raises(RuntimeError), _files.replaced_when_complete(path) as temporary:
+        temporary.write_text("sec")
+        raise RuntimeError("killed")
+    assert path.read_text() == "first"
+    assert os.listdir(path.parent) == ["data.txt"]
+
+
+def test_of_two_folders_the_first_complete_one_stays(tmp_path):
+    path = tmp_path / "converted"
+    for text in ("first", "second"):
+        with _files.replaced_when_complete(path) as temporary:
+            temporary.mkdir()
+            (temporary / "data.txt").write_text(text)
+    assert (path / "data.txt").read_text() == "first"
+    assert os.listdir(tmp_path) == ["converted"]
+
+
+def test_leftovers_are_removed_once_they_are_old(tmp_path):
+    old, new = tmp_path / ".a.1.tmp", tmp_path / ".b.2.tmp"
+    for path in (old, new):
+        path.write_text("half")
+    os.utime(old, (time.time() - 2 * _files.DAY,) * 2)
+    _files.remove_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == [new.name]
+
+
+def test_a_hash_is_remembered_until_the_file_changes(tmp_path, monkeypatch):
+    hashed = []
+    real = _files.sha256_of
+    monkeypatch.setattr(_files, "sha256_of", lambda path: hashed.append(path) or real(path))
+    file, memory = tmp_path / "data.bin", tmp_path / "memory"
+    file.write_bytes(b"one")
+    first = _files.remembered_sha256(tmp_path, "data.bin", memory)
+    assert _files.remembered_sha256(tmp_path, "data.bin", memory) == first
+    assert len(hashed) == 1
+    _files.remembered_sha256(tmp_path, "data.bin", memory, afresh=True)
+    assert len(hashed) == 2
+    file.write_bytes(b"another")
+    assert _files.remembered_sha256(tmp_path, "data.bin", memory) == real(file) != first
+
+
+def test_a_damaged_memory_is_forgotten(tmp_path):
+    (tmp_path / "data.bin").write_bytes(b"one")
+    (tmp_path / "sha256.json").write_text('{"torn')
+    expected = _files.sha256_of(tmp_path / "data.bin")
+    assert _files.remembered_sha256(tmp_path, "data.bin", tmp_path) == expected
+
+
+def test_a_glob_stands_for_names_and_contents(tmp_path):
+    folder = tmp_path / "drawings"
+    folder.mkdir()
+    for name in ("b.svg", "a.svg"):
+        (folder / name).write_text(name)
+    before = _files.remembered_sha256(folder, "*.svg", tmp_path)
+    assert before == _files.sha256_of_all([folder / "a.svg", folder / "b.svg"])
+    (folder / "b.svg").rename(folder / "c.svg")
+    assert _files.remembered_sha256(folder, "*.svg", tmp_path, afresh=True) != before
+    with pytest.raises(FileNotFoundError, match="no file matches"):
+        _files.remembered_sha256(folder, "*.png", tmp_path)

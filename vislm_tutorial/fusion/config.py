@@ -1,0 +1,32 @@
+"""Which fusion, and how large."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .networks import PooledFusion, ProjectorFusion, ResamplerFusion
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """A fusion network by name; what a kind does not use is ignored."""
+
+    kind: Literal["pooled", "projector", "resampler"] = "resampler"
+    width: int = 192  # D of the condition
+    tokens: int = 16  # resampler: M, the number of learned queries
+    depth: int = 2  # projector and resampler: transformer blocks
+    heads: int = 6  # of each of them
+
+
+def build_fusion(
+    config: FusionConfig, states_width: int
+) -> PooledFusion | ProjectorFusion | ResamplerFusion:
+    """The network that `config` names, for states of width D_lm."""
+    sizes = {"states_width": states_width, "width": config.width}
+    blocks = {"depth": config.depth, "heads": config.heads}
+    if config.kind == "pooled":
+        return PooledFusion(**sizes)
+    if config.kind == "projector":
+        return ProjectorFusion(**sizes, **blocks)
+    return ResamplerFusion(**sizes, tokens=config.tokens, **blocks)

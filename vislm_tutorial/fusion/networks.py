@@ -1,0 +1,146 @@
+"""TextStates -> Condition: three ways to hand a caption over, from one vector to learned queries.
+
+All of them first normalise the language model's states, whose scale differs a hundredfold between
+models (Xie et al. 2024, SANA, found training to diverge without), and none lets padding through.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from ..blocks import Attention, FeedForward
+from ..types import Condition, TextStates
+
+
+def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
+    """Mean over real tokens: (B, L, D) with mask (B, L) -> (B, D)."""
+    weight = mask.to(states.dtype).unsqueeze(-1)
+    return (states * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+
+
+class Block(nn.Module):
+    """One pre-norm transformer block that may read a context beside its own tokens."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.ff = FeedForward(width)
+
+    def forward(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+        """(B, N, D) -> the same shape.
+
+        Each token attends to all N, and to `context` (B, M, D) where there is one. `mask` is the
+        context's, (B, M), or without one the tokens', (B, N).
+        """
+        queries = self.norm1(x)
+        if context is not None:
+            seen = torch.cat([context, queries], dim=1)  # (B, M + N, D)
+            mask = torch.cat([mask, mask.new_ones(x.shape[:2])], dim=1)
+        else:
+            seen = queries
+        x = x + self.attn(queries, seen, mask)
+        return x + self.ff(self.norm2(x))
+
+
+class PooledFusion(ModelMixin, ConfigMixin):
+    """The caption as one vector: the mean of its states. All a FiLM-style generator needs.
+
+    M is 1: the vector is also the only token to attend to, so any backbone works with it.
+
+    Args:
+        states_width: D_lm of the encoder.
+        width: D of the condition.
+    """
+
+    @register_to_config
+    def __init__(self, states_width: int = 384, width: int = 192):
+        super().__init__()
+        self.norm = nn.LayerNorm(states_width)
+        self.proj = nn.Sequential(
+            nn.Linear(states_width, width), nn.SiLU(), nn.Linear(width, width)
+        )
+
+    def forward(self, states: TextStates) -> Condition:
+        """TextStates of B captions -> Condition with M = 1."""
+        mask = states.encoder_attention_mask
+        pooled = self.proj(masked_mean(self.norm(states.encoder_hidden_states), mask))
+        token = pooled.unsqueeze(1)  # (B, D) -> (B, 1, D)
+        return Condition(token, mask.new_ones(token.shape[:2]), pooled)
+
+
+class ProjectorFusion(ModelMixin, ConfigMixin):
+    """Every token of the caption, projected to the generator's width; M is L.
+
+    With `depth` blocks of self-attention the tokens may still talk to each other after the language
+    model is done: what HunyuanVideo calls a token refiner. With 0 it is the two-layer perceptron of
+    LLaVA-1.5 (Liu et al. 2023).
+
+    Args:
+        states_width: D_lm of the encoder.
+        width: D of the condition.
+        depth, heads: of the refiner.
+    """
+
+    @register_to_config
+    def __init__(self, states_width: int = 384, width: int = 192, depth: int = 0, heads: int = 6):
+        super().__init__()
+        self.norm = nn.LayerNorm(states_width)
+        self.proj = nn.Sequential(
+            nn.Linear(states_width, width), nn.GELU(), nn.Linear(width, width)
+        )
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.norm_out = nn.LayerNorm(width)
+
+    def forward(self, states: TextStates) -> Condition:
+        """TextStates of B captions -> Condition with M = L."""
+        mask = states.encoder_attention_mask
+        x = self.proj(self.norm(states.encoder_hidden_states))
+        for block in self.blocks:
+            x = block(x, None, mask)
+        x = self.norm_out(x) * mask.unsqueeze(-1)  # padding carries nothing, not even a norm's bias
+        return Condition(x, mask, masked_mean(x, mask))
+
+
+class ResamplerFusion(ModelMixin, ConfigMixin):
+    """A fixed number of learned queries that read the caption: M tokens whatever its length.
+
+    Perceiver attention as in Flamingo (Alayrac et al. 2022, section 3.1.1): in each block the
+    queries attend to the caption's tokens and to themselves.
+
+    Args:
+        states_width: D_lm of the encoder.
+        width: D of the condition.
+        tokens: M, the number of queries.
+        depth, heads: of the resampler.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        states_width: int = 384,
+        width: int = 192,
+        tokens: int = 16,
+        depth: int = 2,
+        heads: int = 6,
+    ):
+        super().__init__()
+        self.norm = nn.LayerNorm(states_width)
+        self.proj = nn.Linear(states_width, width)
+        self.queries = nn.Parameter(torch.randn(tokens, width) * width**-0.5)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.norm_out = nn.LayerNorm(width)
+
+    def forward(self, states: TextStates) -> Condition:
+        """TextStates of B captions -> Condition with M = `tokens`."""
+        mask = states.encoder_attention_mask
+        context = self.proj(self.norm(states.encoder_hidden_states))
+        x = self.queries.expand(len(states), -1, -1)  # (M, D) -> (B, M, D)
+        for block in self.blocks:
+            x = block(x, context, mask)
+        x = self.norm_out(x)
+        return Condition(x, mask.new_ones(x.shape[:2]), x.mean(dim=1))

@@ -1,0 +1,162 @@
+"""Flow matching: learn the velocity from data to noise, follow it back (Lipman et al. 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor, nn
+
+from ..types import Condition
+
+TRAIN_TIMESTEPS = 1000  # diffusers' unit of time: timestep = 1000 sigma
+
+
+def sample_sigma(n: int, generator: torch.Generator | None = None) -> Tensor:
+    """(n,) noise levels in (0, 1), logit-normal (Esser et al. 2024, eq. 19): most in the middle.
+
+    Stratified: one draw from each n-th part of the distribution, which lowers the loss's variance.
+    """
+    device = generator.device if generator is not None else None
+    strata = torch.arange(n, device=device) + torch.rand(n, generator=generator, device=device)
+    return torch.sigmoid(torch.special.ndtri((strata / n).clamp(1e-4, 1 - 1e-4)))
+
+
+class FlowGenerator(nn.Module):
+    """A backbone trained by flow matching, in an autoencoder's latent space or in pixel space.
+
+    Time runs as in diffusers: x_sigma = (1 - sigma) x_0 + sigma eps, and the backbone predicts
+    v = eps - x_0; sampling goes from sigma = 1 to 0.
+
+    Args:
+        backbone: `forward(sample (B, C, h, w), timestep (B,), condition) -> (B, C, h, w)`.
+        autoencoder: an `Autoencoder` that stays frozen; None: the backbone works on pixels.
+    """
+
+    def __init__(self, backbone: nn.Module, autoencoder: nn.Module | None = None):
+        super().__init__()
+        self.backbone = backbone
+        self.autoencoder = autoencoder
+        if autoencoder is not None:
+            autoencoder.requires_grad_(False)
+
+    def loss(
+        self, images: Tensor, condition: Condition, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Mean squared error of the velocity for (B, 3, H, W) images in [-1, 1]; a scalar."""
+        with torch.no_grad():
+            x0 = images if self.autoencoder is None else self.autoencoder.encode(images)
+        return self.latent_loss(x0, condition, generator)
+
+    def latent_loss(
+        self, x0: Tensor, condition: Condition, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """The same for what the backbone sees, (B, C, h, w): latents computed once, or pixels."""
+        sigma = sample_sigma(len(x0), generator).to(x0)
+        noise = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
+        level = sigma[:, None, None, None]
+        noisy = (1 - level) * x0 + level * noise
+        velocity = self.backbone(noisy, TRAIN_TIMESTEPS * sigma, condition)
+        return F.mse_loss(velocity, noise - x0)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        condition: Condition,
+        unconditional: Condition | None = None,
+        guidance_scale: float = 1.0,
+        num_inference_steps: int = 20,
+        scheduler=None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        on_step: Callable[[int, Tensor, Tensor], Tensor | None] | None = None,
+    ) -> Tensor:
+        """Draw one image a condition.
+
+        Args:
+            condition: of B captions.
+            unconditional: of one or B empty captions; needed when `guidance_scale` is not 1.
+            guidance_scale: w in v = v_empty + w (v_caption - v_empty) (Ho & Salimans 2022, eq. 6,
+                with w = 1 + their w); 1 asks the caption alone.
+            num_inference_steps: n; the backbone is called n times, by diffusers' Heun 2 n - 1.
+            scheduler: a diffusers flow-matching scheduler; None: Euler.
+            generator: of the starting noise. With a list of B, one an image, an image does not
+                depend on which others are drawn beside it.
+            on_step: called after each call of the backbone with its number (from 0), the timestep
+                and x (B, C, h, w); a tensor that it returns takes the place of x.
+
+        Returns:
+            (B, 3, H, W) in [-1, 1].
+        """
+        guided = guidance_scale != 1.0
+        if guided and unconditional is None:
+            raise ValueError(
+                f"guidance_scale is {guidance_scale}, which needs the condition of the empty "
+                "caption; pass unconditional=, or guidance_scale=1."
+            )
+        states, batch = condition.encoder_hidden_states, len(condition)
+        x = starting_noise(self._shape(batch), generator, states)
+        if guided:
+            if len(unconditional) == 1:
+                unconditional = unconditional[torch.zeros(batch, dtype=torch.long)]
+            condition = Condition.cat([condition, unconditional])
+        scheduler = scheduler or FlowMatchEulerDiscreteScheduler(TRAIN_TIMESTEPS)
+        _set_steps(scheduler, num_inference_steps, states.device)
+        for number, timestep in enumerate(scheduler.timesteps):
+            doubled = torch.cat([x, x]) if guided else x
+            velocity = self.backbone(doubled, timestep.expand(len(doubled)), condition)
+            if guided:
+                with_caption, without = velocity.chunk(2)
+                velocity = without + guidance_scale * (with_caption - without)
+            x = scheduler.step(velocity, timestep, x, return_dict=False)[0]
+            replaced = on_step(number, timestep, x) if on_step else None
+            x = x if replaced is None else replaced
+        return x.clamp(-1, 1) if self.autoencoder is None else self.autoencoder.decode(x)
+
+    def _shape(self, batch: int) -> tuple[int, int, int, int]:
+        config = self.backbone.config
+        return batch, config.in_channels, config.sample_size, config.sample_size
+
+
+def starting_noise(
+    shape: tuple[int, ...],
+    generator: torch.Generator | Sequence[torch.Generator] | None,
+    like: Tensor,
+) -> Tensor:
+    """Normal noise with the device and dtype of `like`; a seed gives the same in each dtype.
+
+    Args:
+        shape: (B, C, h, w).
+        generator: one for all, a list of B, or None for torch's global one. One on the CPU serves
+            every device.
+
+    Raises:
+        TypeError, ValueError: for anything else.
+    """
+    several = isinstance(generator, (list, tuple))
+    generators = list(generator) if several else [generator]
+    for each in generators:
+        if each is not None and not isinstance(each, torch.Generator):
+            raise TypeError(
+                f"generator is or holds {each!r}; expected a torch.Generator. A seed becomes one "
+                "with torch.Generator().manual_seed(seed)."
+            )
+    if several and len(generators) != shape[0]:
+        raise ValueError(
+            f"generator is a list of {len(generators)}; expected {shape[0]}, one an image."
+        )
+    wide = torch.promote_types(like.dtype, torch.float32)  # half precision draws other numbers
+    source = generators if several else generator
+    return randn_tensor(shape, source, like.device, wide).to(like.dtype)
+
+
+def _set_steps(scheduler, steps: int, device: torch.device) -> None:
+    """Lay out `steps` steps from sigma = 1 to 0."""
+    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        # Equal steps: by itself this scheduler ends with one from 0.001 to 0, a call wasted.
+        sigmas = [1 - i / steps for i in range(steps)]
+        scheduler.set_timesteps(steps, device=device, sigmas=sigmas)
+    else:
+        scheduler.set_timesteps(steps, device=device)

@@ -1,0 +1,152 @@
+"""A U-Net that predicts the flow's velocity: convolutions; coarse stages read the caption."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from ..blocks import Attention, timestep_embedding
+from ..types import Condition
+
+GROUPS = 8  # of each GroupNorm
+
+
+class ResnetBlock(nn.Module):
+    """Two convolutions with the time added between them; equal to diffusers' ResnetBlock2D."""
+
+    def __init__(self, in_channels: int, out_channels: int, time_width: int):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(GROUPS, in_channels, eps=1e-6)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.time_emb_proj = nn.Linear(time_width, out_channels)
+        self.norm2 = nn.GroupNorm(GROUPS, out_channels, eps=1e-6)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        same = in_channels == out_channels
+        self.conv_shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """(B, C_in, h, w) with time (B, D) -> (B, C_out, h, w)."""
+        hidden = self.conv1(F.silu(self.norm1(x)))
+        hidden = hidden + self.time_emb_proj(F.silu(time))[:, :, None, None]
+        hidden = self.conv2(F.silu(self.norm2(hidden)))
+        return self.conv_shortcut(x) + hidden
+
+
+class SpatialAttention(nn.Module):
+    """Cells attend to each other, then to the caption; both are added to the feature map."""
+
+    def __init__(self, channels: int, heads: int, condition_width: int):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels)
+        self.attn1 = Attention(channels, heads)
+        self.norm2 = nn.LayerNorm(channels)
+        self.attn2 = Attention(channels, heads, context_width=condition_width)
+
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:
+        """(B, C, h, w) -> the same."""
+        tokens = x.flatten(2).transpose(1, 2)  # (B, C, h, w) -> (B, hw, C)
+        tokens = tokens + self.attn1(self.norm1(tokens))
+        tokens = tokens + self.attn2(
+            self.norm2(tokens), condition.encoder_hidden_states, condition.encoder_attention_mask
+        )
+        return tokens.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+class Stage(nn.Module):
+    """A residual block and, where cells are few enough, attention."""
+
+    def __init__(self, in_channels, out_channels, time_width, attention: SpatialAttention | None):
+        super().__init__()
+        self.resnet = ResnetBlock(in_channels, out_channels, time_width)
+        self.attention = attention
+
+    def forward(self, x: Tensor, time: Tensor, condition: Condition) -> Tensor:
+        """(B, C_in, h, w) -> (B, C_out, h, w)."""
+        x = self.resnet(x, time)
+        return x if self.attention is None else self.attention(x, condition)
+
+
+class UNet(ModelMixin, ConfigMixin):
+    """(x_sigma, timestep, condition) -> velocity, fine to coarse and back, with skips.
+
+    The shape is Ronneberger et al. 2015's; each residual block adds the time (Ho et al. 2020), and
+    cross-attention reads the caption (Rombach et al. 2022).
+
+    Args:
+        sample_size: side h = w of the grid; a multiple of 2 ** (number of stages - 1).
+        in_channels: C of the grid; the output has as many.
+        width: channels of the first stage; a multiple of 8, the norms' groups.
+        multipliers: channels of each stage, in units of `width`.
+        heads: of each attention; attention is used from `attention_size` cells a side downwards.
+        condition_width: D of the `Condition`.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int = 32,
+        in_channels: int = 3,
+        width: int = 48,
+        multipliers: tuple[int, ...] = (1, 2, 3),
+        heads: int = 4,
+        attention_size: int = 16,
+        condition_width: int = 192,
+    ):
+        super().__init__()
+        if width % GROUPS:
+            raise ValueError(
+                f"width is {width}; expected a multiple of {GROUPS}, its norms' groups."
+            )
+        halvings = len(multipliers) - 1
+        if sample_size % 2**halvings:
+            raise ValueError(
+                f"sample_size is {sample_size}; expected a multiple of {2**halvings}, "
+                f"because {len(multipliers)} stages halve it {halvings} times."
+            )
+        channels = [width * m for m in multipliers]
+        time_width = 4 * width
+        self.time_embed = nn.Sequential(
+            nn.Linear(width, time_width), nn.SiLU(), nn.Linear(time_width, time_width)
+        )
+        self.pooled_embed = nn.Linear(condition_width, time_width)
+        self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
+
+        def stage(inputs: int, outputs: int, level: int) -> Stage:
+            few = sample_size // 2**level <= attention_size
+            attention = SpatialAttention(outputs, heads, condition_width) if few else None
+            return Stage(inputs, outputs, time_width, attention)
+
+        last = len(channels) - 1
+        previous = [width, *channels[:-1]]
+        self.down = nn.ModuleList(stage(previous[i], channels[i], i) for i in range(last + 1))
+        self.shrink = nn.ModuleList(nn.Conv2d(c, c, 3, stride=2, padding=1) for c in channels[:-1])
+        self.middle = stage(channels[-1], channels[-1], last)
+        self.up = nn.ModuleList(
+            stage(channels[min(i + 1, last)] + channels[i], channels[i], i)
+            for i in range(last, -1, -1)
+        )
+        self.norm_out = nn.GroupNorm(GROUPS, width, eps=1e-6)
+        self.conv_out = nn.Conv2d(width, in_channels, 3, padding=1)
+        nn.init.zeros_(self.conv_out.weight)
+        nn.init.zeros_(self.conv_out.bias)
+
+    def forward(self, sample: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        """As `DiT.forward`: (B, C, h, w), (B,) and a Condition -> (B, C, h, w)."""
+        time = timestep_embedding(timestep, self.config.width).to(sample.dtype)
+        time = self.time_embed(time) + self.pooled_embed(condition.pooled_projections)
+        x = self.conv_in(sample)
+        skips: list[Tensor] = []
+        for level, stage in enumerate(self.down):
+            x = stage(x, time, condition)
+            skips.append(x)
+            if level < len(self.shrink):
+                x = self.shrink[level](x)
+        x = self.middle(x, time, condition)
+        for number, stage in enumerate(self.up):
+            if number:
+                x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = stage(torch.cat([x, skips.pop()], dim=1), time, condition)
+        return self.conv_out(F.silu(self.norm_out(x)))

@@ -1,0 +1,327 @@
+"""Caption in, picture out: encoder, fusion and generator behind diffusers' pipeline interface."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from diffusers import (
+    DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    ImagePipelineOutput,
+    ModelMixin,
+    SchedulerMixin,
+)
+from diffusers.utils import logging as diffusers_logging
+from torch import Tensor
+
+from . import registry
+from ._drawing import (
+    GUIDANCE_SCALE,
+    at_least_one,
+    check_number,
+    check_output_type,
+    checked_guidance,
+    checked_prompts,
+    chosen_scheduler,
+    converted,
+)
+from .encoders import TextEncoder, load_encoder
+from .generators import FlowGenerator
+from .types import Condition
+
+SHARD_SIZE = "6MB"  # of exported weights, so that every file is easy to host and to review
+
+
+class VisLMPipeline(DiffusionPipeline):
+    """Draws captions. Made by `from_bundled`, `from_pretrained` or `from_run`.
+
+    The encoder's own weights are not saved with a pipeline: they are found by name (see
+    `registry`), and their fingerprint tells whether they are the ones that it was trained with.
+
+    Args:
+        fusion: TextStates -> Condition.
+        backbone: the flow's velocity.
+        scheduler: a flow-matching scheduler of diffusers; `pipe.scheduler = ...` replaces it.
+        autoencoder: of the latents; None: the backbone draws pixels.
+        encoder: the language model; None: loaded from the four settings below.
+        encoder_name, encoder_layers, encoder_max_length: as in `encoders.load_encoder`.
+        encoder_fingerprint: of the encoder in training; "": not known.
+
+    Raises:
+        ValueError: if the encoder's states do not fit the fusion.
+        registry.AssetError: if the encoder is not on this machine; says how to get it.
+    """
+
+    _optional_components = ["autoencoder"]
+
+    def __init__(
+        self,
+        fusion: ModelMixin,
+        backbone: ModelMixin,
+        scheduler: SchedulerMixin,
+        autoencoder: ModelMixin | None = None,
+        encoder: TextEncoder | None = None,
+        encoder_name: str = "minilm",
+        encoder_layers: str | int = "mean",
+        encoder_max_length: int = 64,
+        encoder_fingerprint: str = "",
+    ):
+        super().__init__()
+        if encoder is None:
+            encoder = load_encoder(encoder_name, encoder_layers, encoder_max_length)
+        _check_encoder(encoder, fusion.config.states_width, encoder_fingerprint)
+        modules = {"fusion": fusion, "backbone": backbone, "autoencoder": autoencoder}
+        for module in modules.values():
+            if module is not None:
+                module.eval().requires_grad_(False)
+        self.register_modules(**modules, scheduler=scheduler)
+        self.register_to_config(
+            encoder_name=encoder.name,
+            encoder_layers=encoder.layers,
+            encoder_max_length=encoder.max_length,
+            encoder_fingerprint=encoder_fingerprint or encoder.fingerprint,
+        )
+        self.encoder = encoder
+        self.set_progress_bar_config(disable=None, leave=False)  # None: only on a terminal
+
+    @classmethod
+    def from_bundled(cls, **kwargs) -> VisLMPipeline:
+        """The pipeline that the package ships: coloured shapes at 64 px. Options as below."""
+        return cls.from_pretrained(registry.find("scenes-weights"), **kwargs)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        allow_network: bool = False,
+        encoder: TextEncoder | None = None,
+        **kwargs,
+    ) -> VisLMPipeline:
+        """A pipeline from a folder that `save_pretrained` wrote, or from the hub.
+
+        Args:
+            folder: the folder, or a hub id "<owner>/<name>".
+            allow_network: fetch what is not on this machine; otherwise nothing is tried.
+            encoder: one that is loaded already.
+            kwargs: as for diffusers; `torch_dtype`, or `dtype`, is a torch.dtype (float32).
+
+        Raises:
+            FileNotFoundError: if there is no such pipeline.
+            ValueError: if it is a pipeline of another kind.
+            registry.AssetError: if its encoder is not on this machine; says how to get it.
+        """
+        kwargs = {"local_files_only": not allow_network, "use_safetensors": True} | kwargs
+        # Which of the two names diffusers takes depends on its version: it is given neither.
+        dtype = kwargs.pop("torch_dtype", None) or kwargs.pop("dtype", None) or torch.float32
+        source = str(Path(folder).expanduser())
+        config = cls._read_config(source, kwargs)
+        if encoder is None:
+            names = ("encoder_name", "encoder_layers", "encoder_max_length")
+            encoder = load_encoder(*(config[name] for name in names), allow_network=allow_network)
+        with _quiet_diffusers():
+            return super().from_pretrained(source, encoder=encoder, **kwargs).to(dtype)
+
+    @classmethod
+    def from_run(cls, run_dir: str | Path, *, encoder: TextEncoder | None = None) -> VisLMPipeline:
+        """What a run of a recipe has learned so far: its newest averaged weights.
+
+        Args:
+            run_dir: the folder of `training.recipe.train_recipe`; the run may still be going on.
+            encoder: one that is loaded already.
+
+        Raises:
+            FileNotFoundError: if there is no run, or it has saved nothing yet.
+            registry.AssetError: if its encoder is not on this machine; says how to get it.
+        """
+        from .training.autoencoding import load_autoencoder
+        from .training.runs import run_recipe, run_weights
+        from .training.text_to_image import build_model
+
+        recipe = run_recipe(run_dir)
+        autoencoder = load_autoencoder(run_dir) if recipe.autoencoder is not None else None
+        weights, _ = run_weights(run_dir)
+        if encoder is None:
+            encoder = load_encoder(recipe.encoder.name, recipe.encoder.layers)
+        model = build_model(recipe, encoder.width, autoencoder)
+        model.load_state_dict(weights)
+        scheduler = FlowMatchEulerDiscreteScheduler()
+        return cls(model.fusion, model.backbone, scheduler, autoencoder, encoder)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        guidance_scale: float = GUIDANCE_SCALE,
+        num_inference_steps: int = 20,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        num_images_per_prompt: int = 1,
+        scheduler: str | SchedulerMixin | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: Callable[[VisLMPipeline, int, Tensor, dict], dict] | None = None,
+    ) -> ImagePipelineOutput | tuple:
+        """Draw captions.
+
+        Args:
+            prompt: a caption, or several; "" draws whatever comes. What exceeds the encoder's
+                `max_length` tokens is cut off with one warning.
+            guidance_scale: w in v = v_empty + w (v_caption - v_empty), 0 or more; 1 asks the
+                caption alone, at half the cost.
+            num_inference_steps: n; the backbone is called n times, with Heun 2 n - 1 times.
+            generator: of the noise. A list of one an image makes each image independent of which
+                others are drawn beside it (up to rounding).
+            num_images_per_prompt: they follow each other: all of the first caption, then the next.
+            scheduler: "euler", "heun" or a flow-matching scheduler of diffusers, for this call;
+                None: the pipeline's own.
+            output_type: "pil": a list of pictures; "pt": (B, 3, H, W) float in [-1, 1], as
+                everywhere in this package (diffusers' pipelines give [0, 1]); "np": (B, H, W, 3)
+                float32 in [0, 1].
+            return_dict: False gives the tuple `(images,)`.
+            callback_on_step_end: diffusers' convention: called as
+                `callback(pipe, step, timestep, {"latents": x})`; `{"latents": x}` that it returns
+                takes the place of x.
+
+        Returns:
+            An object with `.images`.
+
+        Raises:
+            TypeError, ValueError: for an argument out of its range; the message says which.
+        """
+        prompts = checked_prompts(prompt)
+        scale = checked_guidance(guidance_scale)
+        steps = at_least_one(num_inference_steps, "num_inference_steps")
+        each = at_least_one(num_images_per_prompt, "num_images_per_prompt")
+        check_number(len(prompts) * each)
+        check_output_type(output_type)
+        scheduler = chosen_scheduler(scheduler, self.scheduler)
+        condition, empty = self.encode_prompt(prompts)
+        rows = torch.arange(len(prompts)).repeat_interleave(each)
+        with self.progress_bar(total=steps) as bar:
+
+            def on_step(number: int, timestep: Tensor, x: Tensor) -> Tensor | None:
+                bar.total = len(scheduler.timesteps)
+                bar.update()
+                if callback_on_step_end is None:
+                    return None
+                changed = callback_on_step_end(self, number, timestep, {"latents": x})
+                return (changed or {}).get("latents")
+
+            images = FlowGenerator(self.backbone, self.autoencoder).sample(
+                condition[rows], empty, scale, steps, scheduler, generator, on_step
+            )
+        images = converted(images, output_type)
+        return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def encode_prompt(self, prompts: Sequence[str]) -> tuple[Condition, Condition]:
+        """The conditions of B captions, and that of the empty one (B = 1)."""
+        states = self.encoder.encode([*prompts, ""]).to(self._execution_device, self.fusion.dtype)
+        condition = self.fusion(states)
+        return condition[:-1], condition[-1:]
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
+        """As for every diffusers pipeline, without the paths that its parts were loaded from."""
+        folder = Path(save_directory)
+        for older in folder.glob("*/diffusion_pytorch_model*"):  # diffusers mixes old and new parts
+            older.unlink()
+        super().save_pretrained(str(folder), **kwargs)
+        for file in (folder / self.config_name, *folder.glob("*/config.json")):
+            config = json.loads(file.read_text(encoding="utf-8"))
+            config.pop("_name_or_path", None)
+            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    def to(self, *args, **kwargs) -> VisLMPipeline:
+        """As for every diffusers pipeline; the encoder moves along, and stays float32."""
+        super().to(*args, **kwargs)
+        self.encoder.model.to(self.device)
+        return self
+
+    @classmethod
+    def _read_config(cls, source: str, options: dict) -> dict:
+        passed_on = ("cache_dir", "revision", "token", "local_files_only")
+        try:
+            config = cls.load_config(source, **{k: options[k] for k in passed_on if k in options})
+        except OSError as error:
+            raise FileNotFoundError(
+                f"{source!r} is neither a pipeline's folder (with a {cls.config_name}) nor in the "
+                "local hub cache. The folder of a training run opens with from_run; a pipeline "
+                "on the hub is fetched with allow_network=True."
+            ) from error
+        kind = config.get("_class_name")
+        if kind not in (cls.__name__, VisLMPipeline.__name__):
+            raise ValueError(
+                f"{source!r} holds a {kind}; expected a {cls.__name__}. Open it with diffusers' "
+                "DiffusionPipeline.from_pretrained."
+            )
+        return config
+
+
+def save_bundled(run_dir: str | Path, folder: str | Path) -> Path:
+    """Export what a run has learned so far, as the package ships it.
+
+    The pipeline in float16, in files below 6 MB, with the run's recipe, its record (`run.json`)
+    and logs beside it; those of the autoencoder lie beside the autoencoder's weights.
+
+    Args:
+        run_dir: as for `VisLMPipeline.from_run`.
+        folder: is made if need be; older weights in it are replaced, and scores of theirs removed.
+
+    Returns:
+        `folder`.
+    """
+    from .training.recipe import RECIPE_FILE
+    from .training.runs import run_weights
+
+    run_dir, folder = Path(run_dir), Path(folder)
+    with _quiet_diffusers():
+        pipe = VisLMPipeline.from_run(run_dir).to(torch.float16)
+    pipe.save_pretrained(folder, max_shard_size=SHARD_SIZE)
+    for scores in folder.glob("exact_eval.*"):
+        scores.unlink()
+    _, record = run_weights(run_dir)
+    (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    copies = {
+        RECIPE_FILE: RECIPE_FILE,
+        "flow/log.jsonl": "log.jsonl",
+        "autoencoder/log.jsonl": "autoencoder/log.jsonl",
+        "autoencoder/run.json": "autoencoder/run.json",
+    }
+    for source, target in copies.items():
+        if (run_dir / source).is_file():
+            shutil.copyfile(run_dir / source, folder / target)
+    return folder
+
+
+@contextmanager
+def _quiet_diffusers() -> Iterator[None]:
+    """Without diffusers' loading bar, and its warnings that a cast was a cast."""
+    bar, level = diffusers_logging.is_progress_bar_enabled(), diffusers_logging.get_verbosity()
+    diffusers_logging.disable_progress_bar()
+    diffusers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        diffusers_logging.set_verbosity(level)
+        if bar:
+            diffusers_logging.enable_progress_bar()
+
+
+def _check_encoder(encoder: TextEncoder, states_width: int, fingerprint: str) -> None:
+    if encoder.width != states_width:
+        raise ValueError(
+            f"the encoder {encoder.name!r} gives states of width {encoder.width}, but this fusion "
+            f"was built for {states_width}. Pass the encoder it was trained with."
+        )
+    if fingerprint and encoder.fingerprint != fingerprint:
+        warnings.warn(
+            f"this pipeline was trained with the encoder {fingerprint}, but here it is "
+            f"{encoder.fingerprint}; pictures may not follow their captions. Get the tested model "
+            "with `vislm models get`.",
+            stacklevel=2,
+        )

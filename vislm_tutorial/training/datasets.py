@@ -1,0 +1,164 @@
+"""What the two stages of a run learn from: pictures, then latents with their captions' states."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+
+from ..data.captions import caption
+from ..data.rendering import render
+from ..data.scenes import sample_scenes
+from ..generators.autoencoder import Autoencoder
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is drawn and said."""
+
+    source: str = "scenes"  # "scenes", "openmoji", or the path of an image folder
+    size: int = 80_000  # scenes: how many; other sources give what they have
+    image_size: int = 64  # side in pixels
+    seed: int = 0  # scenes: which; other sources: which are kept apart
+    validation: int = 512  # items kept apart from training, at most a tenth of all; 0: none
+
+
+def load_images(config: DataConfig) -> Dataset:
+    """The data set that a recipe names; items are `{"image", "caption"}`, and it has `.captions`.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError, ValueError, ImportError: as the source's own loader.
+    """
+    if config.source == "scenes":
+        return SceneImages(config.size, config.seed, config.image_size)
+    if config.source == "openmoji":
+        from ..data.openmoji import load_openmoji
+
+        return load_openmoji(image_size=config.image_size)
+    from ..data.folder import load_folder
+
+    return load_folder(config.source, image_size=config.image_size)
+
+
+def split_rows(n: int, config: DataConfig) -> tuple[list[int], list[int]]:
+    """Which of `n` items are for training, and which are kept apart for validation.
+
+    Raises:
+        ValueError: if too few are left for training.
+    """
+    held = min(config.validation, max(1, n // 10))
+    if n - held < 1:
+        raise ValueError(
+            f"{config.source!r} has {n} picture(s), of which {held} are for validation; "
+            "training needs at least 1 more. Add pictures."
+        )
+    if config.source == "scenes":  # are in random order already
+        order = list(range(n))
+    else:  # are sorted by name: a folder's first pictures may all show the same
+        generator = torch.Generator().manual_seed(config.seed)
+        order = torch.randperm(n, generator=generator).tolist()
+    return order[held:], order[:held]
+
+
+class SceneImages(Dataset):
+    """`n` scenes of the training grammar with a caption each; pictures are drawn when asked for.
+
+    Items are `{"image": (3, H, W) in [-1, 1], "caption": str}`.
+    """
+
+    def __init__(self, n: int, seed: int, image_size: int = 64):
+        self.scenes = sample_scenes(n, seed)
+        rng = random.Random(seed + 1)
+        self.captions = [caption(scene, rng) for scene in self.scenes]
+        self.image_size = image_size
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, index: int) -> dict:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict]:
+        images = render([self.scenes[i] for i in indices], self.image_size)
+        return [
+            {"image": image, "caption": self.captions[i]}
+            for image, i in zip(images, indices, strict=True)
+        ]
+
+
+class LatentCaptions(Dataset):
+    """Latents computed once, with the encoder's states of their captions.
+
+    A batch is `{"latents": (B, C, h, w), "states": TextStates}`, assembled whole by `__getitems__`
+    (use `collate=first`), because captions of a batch are padded together.
+
+    Args:
+        latents: (N, C, h, w), kept as float16.
+        captions: N of them.
+        encoder: usually a `CachedEncoder`.
+        drop: how often a caption is replaced by "", which teaches the unconditional velocity that
+            classifier-free guidance needs (Ho & Salimans 2022, algorithm 1).
+    """
+
+    def __init__(self, latents: Tensor, captions: Sequence[str], encoder, drop: float = 0.1):
+        if len(latents) != len(captions):
+            raise ValueError(
+                f"{len(latents)} latents but {len(captions)} captions; one each is needed."
+            )
+        self.latents, self.captions = latents, captions
+        self.encoder, self.drop = encoder, drop
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict]:
+        captions = ["" if torch.rand(()).item() < self.drop else self.captions[i] for i in indices]
+        return [
+            {
+                "latents": self.latents[list(indices)].float(),
+                "states": self.encoder.encode(captions),
+            }
+        ]
+
+
+def first(items: list) -> dict:
+    """The collate function of a data set whose items are whole batches."""
+    return items[0]
+
+
+def stack_images(items: Sequence[dict]) -> dict[str, Tensor]:
+    """The collate function of the autoencoder's stage: B items -> `{"image": (B, 3, H, W)}`."""
+    return {"image": torch.stack([item["image"] for item in items])}
+
+
+def picture_batches(dataset: Dataset, batch_size: int = 128) -> Iterator[Tensor]:
+    """All pictures in order, (B, 3, H, W) in [-1, 1] at a time."""
+    for start in range(0, len(dataset), batch_size):
+        indices = list(range(start, min(start + batch_size, len(dataset))))
+        if hasattr(dataset, "__getitems__"):
+            items = dataset.__getitems__(indices)
+        else:
+            items = [dataset[i] for i in indices]
+        yield stack_images(items)["image"]
+
+
+@torch.no_grad()
+def encode_images(
+    dataset: Dataset, autoencoder: Autoencoder | None, batch_size: int = 128
+) -> Tensor:
+    """All pictures as the backbone sees them, (N, C, h, w) float16 on the CPU.
+
+    These are latents, or without an autoencoder the pixels.
+    """
+    parts = []
+    batches, total = picture_batches(dataset, batch_size), -(-len(dataset) // batch_size)
+    for images in tqdm(batches, "latents", total, leave=False, disable=None):  # on a terminal
+        if autoencoder is not None:
+            images = autoencoder.encode(images.to(autoencoder.device))
+        parts.append(images.half().cpu())
+    return torch.cat(parts)

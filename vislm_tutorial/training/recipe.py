@@ -1,0 +1,222 @@
+"""A recipe: one YAML file that says everything about a text-to-image run, and the run itself.
+
+Two stages, each resumable: an autoencoder learns to fold images into latents, then the fusion and
+the backbone learn to draw latents from captions. The language model stays frozen, so each caption
+is encoded once and kept on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+
+import torch
+import yaml
+from accelerate import PartialState
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import Dataset, Subset
+
+from .._files import replaced_when_complete
+from ..encoders import CachedEncoder, load_encoder
+from ..fusion import FusionConfig
+from ..generators import Autoencoder, AutoencoderConfig, BackboneConfig
+from .autoencoding import load_autoencoder, prepare_autoencoder
+from .config import TrainingConfig, load_dataclass
+from .datasets import DataConfig, LatentCaptions, encode_images, first, load_images, split_rows
+from .loop import train
+from .state import TrainingResult
+from .text_to_image import build_model, sampler, validation_loss
+
+RECIPE_FILE = "recipe.yaml"  # in a run's folder
+INTERRUPTED = ("time", "signal")  # ways to stop after which a run can be taken up again
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The frozen language model."""
+
+    name: str = "minilm"  # as in load_encoder
+    layers: str | int = "mean"  # "last", "mean", or a layer's number
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All of a run.
+
+    Raises:
+        ValueError: for parts that contradict each other.
+    """
+
+    name: str
+    description: str = ""
+    data: DataConfig = field(default_factory=DataConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    autoencoder: AutoencoderConfig | None = field(default_factory=AutoencoderConfig)  # null: pixels
+    autoencoder_from: str = ""  # a trained one ("bundled", a folder) in its place; "": train it
+    autoencoder_training: TrainingConfig = field(default_factory=TrainingConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    caption_dropout: float = 0.1  # how often a caption is replaced by the empty one
+
+    def __post_init__(self) -> None:
+        if self.autoencoder is None and self.autoencoder_from:
+            raise ValueError(
+                f"autoencoder is null, which means pixels, but autoencoder_from is "
+                f"{self.autoencoder_from!r}; remove one of the two."
+            )
+        for stage in ("autoencoder_training", "training"):
+            every = getattr(self, stage).validate_every
+            if every and not self.data.validation:
+                raise ValueError(
+                    f"{stage}.validate_every is {every}, but data.validation is 0, so there is "
+                    "nothing to validate on; change one of the two."
+                )
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """A recipe of the package by name ("scenes"), or a YAML file by path.
+
+    Raises:
+        FileNotFoundError: when there is neither; the message lists the names.
+        ValueError, TypeError: for a bad key or value; the message names it.
+    """
+    path = Path(name_or_path)
+    bundled = Path(str(resources.files("vislm_tutorial"))) / "recipes"
+    if path.suffix not in (".yaml", ".yml"):
+        path = bundled / f"{name_or_path}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in bundled.glob("*.yaml")))
+        raise FileNotFoundError(
+            f"There is no recipe {str(name_or_path)!r}; give one of {names}, "
+            "or the path of a .yaml file."
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path.name} is not valid YAML: {error}") from error
+    return load_dataclass(Recipe, content, path.name)
+
+
+def train_recipe(
+    recipe: Recipe,
+    run_dir: str | Path,
+    *,
+    max_minutes: float = 0.0,
+    say: Callable[[str], None] = print,
+) -> TrainingResult:
+    """Run a recipe, or take it up where it stopped.
+
+    Args:
+        recipe: from `load_recipe`.
+        run_dir: keeps the recipe; `autoencoder/` and `flow/` below it hold each stage's log,
+            checkpoints and weights.
+        max_minutes: stop after so long, resumable; 0: the recipe's own limits.
+        say: receives one line a stage.
+
+    Returns:
+        How the last stage that ran ended.
+
+    Raises:
+        ValueError: if the run was begun with another recipe or with other pictures.
+    """
+    run_dir, start = Path(run_dir), time.monotonic()
+
+    def limited(config: TrainingConfig) -> TrainingConfig:
+        left = max(1e-6, max_minutes - (time.monotonic() - start) / 60)
+        return replace(config, max_minutes=left) if max_minutes else config
+
+    kept = run_dir / RECIPE_FILE
+    if kept.is_file():
+        _check_recipe(recipe, kept)
+    else:
+        _write_recipe(recipe, kept)
+    dataset = load_images(recipe.data)
+    rows, held = split_rows(len(dataset), recipe.data)
+    say(f"{recipe.name}: {len(rows):,} pictures of {recipe.data.image_size} px, {len(held)} held")
+    autoencoder = None
+    if recipe.autoencoder is not None:
+        say("stage 1: autoencoder")
+        stage, config = run_dir / "autoencoder", limited(recipe.autoencoder_training)
+        pictures = Subset(dataset, rows), Subset(dataset, held)
+        result = prepare_autoencoder(recipe, *pictures, stage, config)
+        if result is not None and result.stopped in INTERRUPTED:
+            return result
+        autoencoder = load_autoencoder(run_dir).to(_device())
+    captions = list(dataset.captions)
+    encoder = _encoder_that_knows(captions, recipe.encoder, say)
+    model = build_model(recipe, encoder.width, autoencoder)
+    latents = _latents(dataset, autoencoder, run_dir / "latents.safetensors")
+    say(f"stage 2: flow, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
+    pairs = LatentCaptions(latents, captions, encoder, recipe.caption_dropout)
+    shown = [captions[row] for row in (held or rows)[:16]]
+    result = train(
+        model,
+        Subset(pairs, rows),
+        limited(recipe.training),
+        run_dir / "flow",
+        collate=first,
+        validate=validation_loss(latents[held], [captions[row] for row in held], encoder),
+        sample=sampler(autoencoder, encoder, shown),
+        meta={"recipe": recipe.name, "stage": "flow"},
+    )
+    _write_recipe(recipe, kept)  # the loop took it: a resumed run may have been given more steps
+    return result
+
+
+def _device() -> torch.device:
+    """Where accelerate will train."""
+    return PartialState(cpu=not torch.accelerator.is_available()).device
+
+
+def _check_recipe(recipe: Recipe, path: Path) -> None:
+    """Refuse another recipe than the run at `path` was begun with."""
+    before = load_recipe(path)
+    # How long and how often is the loop's business, which has its own rules for a resumed run.
+    free = ("name", "description", "autoencoder_training", "training")
+    for name in (name for name in vars(recipe) if name not in free):
+        old, new = getattr(before, name), getattr(recipe, name)
+        if old != new:
+            raise ValueError(
+                f"{path.parent} was begun with {name} {old}, now it is {new}. Give the old recipe "
+                "to go on, or another run folder to start again."
+            )
+
+
+def _write_recipe(recipe: Recipe, path: Path) -> None:
+    plain = json.loads(json.dumps(asdict(recipe)))  # tuples as lists, which YAML can write
+    with replaced_when_complete(path) as temporary:
+        temporary.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+
+
+def _encoder_that_knows(
+    captions: list[str], config: EncoderConfig, say: Callable[[str], None]
+) -> CachedEncoder:
+    """The encoder with the states of all captions, and of the empty one, on disk."""
+    encoder = CachedEncoder(load_encoder(config.name, layers=config.layers, device=_device()))
+    say(f"captions: {len(set(captions)):,} different ones through {encoder.name}")
+    encoder.encode_many([*dict.fromkeys(captions), ""], progress=sys.stderr.isatty())
+    encoder.model.to("cpu")  # from here on states are only read, by the loader, on the CPU
+    return encoder
+
+
+def _latents(dataset: Dataset, autoencoder: Autoencoder | None, path: Path) -> Tensor:
+    """The data set as the backbone sees it, computed once and kept beside the run."""
+    if path.is_file():
+        latents = load_file(path)["latents"]
+        if len(latents) != len(dataset):
+            raise ValueError(
+                f"The run in {path.parent} was begun with {len(latents)} pictures, now there are "
+                f"{len(dataset)}. Give the same ones to go on, or another run folder."
+            )
+        return latents
+    latents = encode_images(dataset, autoencoder)
+    with replaced_when_complete(path) as temporary:
+        save_file({"latents": latents}, temporary)
+    return latents

@@ -1,0 +1,70 @@
+"""Where a run stands, how a call of it ended, and whether two calls belong to one run."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# What may differ between the pieces of a run; the other fields decide what the weights become.
+_FREE_FIELDS = {
+    *("validate_every", "patience", "sample_every", "checkpoint_every", "keep_checkpoints"),
+    *("log_every", "trackers", "compile", "num_workers", "max_minutes", "precision"),
+}
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a call of `train` ended."""
+
+    step: int  # updates done, over all pieces
+    stopped: str  # "done", "early" (patience), "time" (max_minutes) or "signal"
+    final_loss: float  # mean over the last logged window; NaN before the first
+    best_step: int | None  # of the best validation; None without one
+    best_value: float | None  # its deciding number
+    minutes: float  # of all pieces, validation and samples included
+    images_per_second: float  # of all pieces, training alone
+    weights: Path  # model.safetensors
+
+
+@dataclass
+class Progress:
+    """Where a run stands, besides what its Stepper holds; JSON in the checkpoint."""
+
+    step: int = 0
+    best_step: int | None = None
+    best_value: float | None = None
+    validations_since_best: int = 0
+    final_loss: float = math.nan
+    seconds: float = 0.0  # as runlog.Clock counts them
+    training_seconds: float = 0.0
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:8])  # one name in the trackers
+
+
+def check_same_run(before: dict[str, Any], now: dict[str, Any], run_dir: Path) -> None:
+    """Refuses to go on with other settings than the run was begun with.
+
+    Args:
+        before, now: records with "config" (a TrainingConfig as JSON) and "world_size".
+
+    Raises:
+        ValueError: naming the first setting that decides about the weights and differs.
+    """
+    old = {**before["config"], "world_size": before["world_size"]}
+    new = {**now["config"], "world_size": now["world_size"]}
+    # Before the way down from the peak, nothing in a step depends on how many there will be.
+    flat = {
+        "constant": math.inf,
+        "trapezoid": min(old["steps"], new["steps"]) - new["decay_steps"],
+    }.get(new["schedule"], 0)
+    done = before["progress"]["step"]
+    free = _FREE_FIELDS | ({"steps"} if 0 < done <= flat or flat == math.inf else set())
+    for name, value in new.items():
+        if name not in free and old.get(name) != value:
+            raise ValueError(
+                f"{run_dir} was trained with {name}={old.get(name)!r}, now it is {value!r}: this "
+                "would be neither run. Give the old value to go on, or another run_dir to start "
+                "again."
+            )

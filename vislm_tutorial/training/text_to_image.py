@@ -1,0 +1,92 @@
+"""The second stage's model: a fusion and a backbone, how they are judged and shown in training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..data.images import grid
+from ..encoders import CachedEncoder
+from ..fusion import build_fusion
+from ..generators import Autoencoder, FlowGenerator, build_backbone
+from .autoencoding import latent_side
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+SAMPLE_GUIDANCE = 3.0  # guidance scale of the pictures drawn during training
+
+
+class TextToImage(nn.Module):
+    """What the second stage trains: a fusion and a backbone under one flow-matching loss."""
+
+    def __init__(self, fusion: nn.Module, backbone: nn.Module):
+        super().__init__()
+        self.fusion = fusion
+        self.backbone = backbone
+
+    def forward(self, batch: dict, generator: torch.Generator | None = None) -> Tensor:
+        """Scalar loss of `{"latents": (B, C, h, w), "states": TextStates}`."""
+        condition = self.fusion(batch["states"])
+        return FlowGenerator(self.backbone).latent_loss(batch["latents"], condition, generator)
+
+
+def build_model(recipe: Recipe, states_width: int, autoencoder: Autoencoder | None) -> TextToImage:
+    """Fusion and backbone with fresh weights, drawn from the recipe's seed.
+
+    Raises:
+        ValueError: if the pictures do not divide into latent cells.
+    """
+    side, channels = recipe.data.image_size, 3
+    if autoencoder is not None:
+        side = latent_side(recipe.data.image_size, autoencoder)
+        channels = autoencoder.config.latent_channels
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        return TextToImage(
+            build_fusion(recipe.fusion, states_width),
+            build_backbone(recipe.backbone, side, channels, recipe.fusion.width),
+        )
+
+
+def validation_loss(
+    latents: Tensor, captions: list[str], encoder: CachedEncoder
+) -> Callable[[TextToImage], dict[str, float]] | None:
+    """The loss on (B, C, h, w) latents with their captions, always with the same noise.
+
+    None if there are none.
+    """
+    if not captions:
+        return None
+    states = encoder.encode(captions)
+
+    @torch.no_grad()
+    def validate(model: TextToImage) -> dict[str, float]:
+        device = next(model.parameters()).device
+        batch = {"latents": latents.float().to(device), "states": states.to(device)}
+        return {"loss": model(batch, torch.Generator(device).manual_seed(0)).item()}
+
+    return validate
+
+
+def sampler(
+    autoencoder: Autoencoder | None, encoder: CachedEncoder, captions: list[str]
+) -> Callable[[TextToImage, Path], None]:
+    """Draws a picture a caption, always from the same noise, into one PNG."""
+    states, empty = encoder.encode(captions), encoder.encode([""])
+
+    def sample(model: TextToImage, path: Path) -> None:
+        device = next(model.parameters()).device
+        images = FlowGenerator(model.backbone, autoencoder).sample(
+            model.fusion(states.to(device)),
+            model.fusion(empty.to(device)),
+            guidance_scale=SAMPLE_GUIDANCE,
+            generator=torch.Generator().manual_seed(0),
+        )
+        grid(images, columns=8).save(path)
+
+    return sample
