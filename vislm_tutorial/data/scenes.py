@@ -57,7 +57,7 @@ STRIPE_SHADE = 0.45  # a dark stripe is the colour times this
 COUNT_WEIGHTS = (0.01, 0.37, 0.4, 0.12, 0.1)  # how often a scene has 0, 1, 2, 3, 4 objects
 FILL_WEIGHTS = (0.7, 0.15, 0.15)
 SIZE_WEIGHTS = (0.25, 0.35, 0.4)
-GRID = 16  # centres are multiples of 1 / 16 of the side: a generator has fewer offsets to learn
+GRID = 8  # centres are multiples of 1 / 8 of the side: a generator has few offsets to learn
 MARGIN = 0.035  # least free space to the edge, as a fraction of the side
 GAP = 0.07  # least free space between two objects
 
