@@ -8,7 +8,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from ..blocks import Attention, timestep_embedding
+from ..blocks import Attention, position_embedding, timestep_embedding
 from ..types import Condition
 
 GROUPS = 8  # of each GroupNorm
@@ -73,7 +73,9 @@ class UNet(ModelMixin, ConfigMixin):
     """(x_sigma, timestep, condition) -> velocity, fine to coarse and back, with skips.
 
     The shape is Ronneberger et al. 2015's; each residual block adds the time (Ho et al. 2020), and
-    cross-attention reads the caption (Rombach et al. 2022).
+    cross-attention reads the caption (Rombach et al. 2022). Convolutions and attention do not know
+    where in the picture they are, so fixed positions are added to the first feature map: without
+    them "in the top left corner" is drawn anywhere.
 
     Args:
         sample_size: side h = w of the grid; a multiple of 2 ** (number of stages - 1).
@@ -113,6 +115,9 @@ class UNet(ModelMixin, ConfigMixin):
         )
         self.pooled_embed = nn.Linear(condition_width, time_width)
         self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
+        positions = position_embedding(sample_size, sample_size, width)  # (h w, width)
+        positions = positions.T.unflatten(1, (sample_size, sample_size))  # -> (width, h, w)
+        self.register_buffer("positions", positions.contiguous(), persistent=False)
 
         def stage(inputs: int, outputs: int, level: int) -> Stage:
             few = sample_size // 2**level <= attention_size
@@ -134,10 +139,20 @@ class UNet(ModelMixin, ConfigMixin):
         nn.init.zeros_(self.conv_out.bias)
 
     def forward(self, sample: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
-        """As `DiT.forward`: (B, C, h, w), (B,) and a Condition -> (B, C, h, w)."""
+        """As `DiT.forward`: (B, C, h, w), (B,) and a Condition -> (B, C, h, w).
+
+        Raises:
+            ValueError: if the grid is not `sample_size` cells a side.
+        """
+        side = self.config.sample_size
+        if sample.shape[2:] != (side, side):
+            raise ValueError(
+                f"sample is {tuple(sample.shape)}; this UNet knows the positions of {side} x {side} "
+                "grids only. Resize the images, or build a UNet with their sample_size."
+            )
         time = timestep_embedding(timestep, self.config.width).to(sample.dtype)
         time = self.time_embed(time) + self.pooled_embed(condition.pooled_projections)
-        x = self.conv_in(sample)
+        x = self.conv_in(sample) + self.positions.to(sample.dtype)  # loading leaves it float32
         skips: list[Tensor] = []
         for level, stage in enumerate(self.down):
             x = stage(x, time, condition)
