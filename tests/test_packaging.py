@@ -50,7 +50,9 @@ def test_base_has_floors_without_caps_and_no_notebook_tools():
         if not re.search(r"extra ==", str(requirement.marker or "")):
             operators = {part.operator for part in requirement.specifier}
             assert operators == {">="}, f"{name}: a cap breaks somebody's install"
-            assert not re.search(r"jupyter|ipy(kernel|widgets)|^nb|sphinx", name), f"{name} belongs in an extra"
+            assert not re.search(r"jupyter|ipy(kernel|widgets)|^nb|sphinx", name), (
+                f"{name} belongs in an extra"
+            )
 
 
 def test_colab_keeps_its_own_versions():

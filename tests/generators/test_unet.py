@@ -70,3 +70,18 @@ def test_sizes_that_do_not_fit_are_refused():
         small(width=12)
     with pytest.raises(ValueError, match="sample_size is 6; expected a multiple of 4"):
         small(sample_size=6, multipliers=(1, 1, 1))
+
+
+def test_it_knows_where_a_cell_is(make_condition):
+    """Far from the edges, an even grid gives an uneven answer; without positions it is even."""
+    model = small(sample_size=24, attention_size=1, multipliers=(1,))
+    even, timestep, condition = torch.ones(1, 3, 24, 24), torch.tensor([500.0]), make_condition(1)
+    centre = (..., slice(10, 14), slice(10, 14))  # eight 3 x 3 convolutions see no padding here
+    assert model(even, timestep, condition)[centre].std(dim=(2, 3)).min() > 1e-3
+    model.positions.zero_()
+    assert model(even, timestep, condition)[centre].std(dim=(2, 3)).max() < 1e-5
+
+
+def test_a_grid_of_another_size_is_refused(make_condition):
+    with pytest.raises(ValueError, match="positions of 8 x 8 grids only"):
+        small()(torch.randn(1, 3, 16, 16), torch.tensor([500.0]), make_condition(1))

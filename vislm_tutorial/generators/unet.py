@@ -147,8 +147,8 @@ class UNet(ModelMixin, ConfigMixin):
         side = self.config.sample_size
         if sample.shape[2:] != (side, side):
             raise ValueError(
-                f"sample is {tuple(sample.shape)}; this UNet knows the positions of {side} x {side} "
-                "grids only. Resize the images, or build a UNet with their sample_size."
+                f"sample is {tuple(sample.shape)}; this UNet knows positions of "
+                f"{side} x {side} grids only. Resize the images, or build one with their sample_size."
             )
         time = timestep_embedding(timestep, self.config.width).to(sample.dtype)
         time = self.time_embed(time) + self.pooled_embed(condition.pooled_projections)
