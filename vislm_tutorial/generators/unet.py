@@ -148,7 +148,7 @@ class UNet(ModelMixin, ConfigMixin):
         if sample.shape[2:] != (side, side):
             raise ValueError(
                 f"sample is {tuple(sample.shape)}; this UNet knows positions of "
-                f"{side} x {side} grids only. Resize the images, or build one with their sample_size."
+                f"{side} x {side} grids only. Resize the images, or build another UNet."
             )
         time = timestep_embedding(timestep, self.config.width).to(sample.dtype)
         time = self.time_embed(time) + self.pooled_embed(condition.pooled_projections)
