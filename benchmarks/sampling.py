@@ -19,7 +19,7 @@ import torch
 from vislm_tutorial import VisLMPipeline
 from vislm_tutorial.evaluation import GENEVAL_TASKS, evaluate
 
-GUIDANCE = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
+GUIDANCE = (1.0, 2.0, 3.0, 4.0, 6.0)
 STEPS = (4, 8, 20)
 
 
