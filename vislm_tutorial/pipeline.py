@@ -32,7 +32,10 @@ from ._drawing import (
     converted,
 )
 from .encoders import TextEncoder, load_encoder
-from .generators import FlowGenerator
+
+# diffusers loads a pipeline's parts only from modules that are imported already: noqa keeps these.
+from .fusion import ProjectorFusion  # noqa: F401
+from .generators import Autoencoder, DiT, FlowGenerator, UNet  # noqa: F401
 from .types import Condition
 
 SHARD_SIZE = "6MB"  # of exported weights, so that every file is easy to host and to review
