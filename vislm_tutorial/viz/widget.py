@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from html import escape
+
+from .html import data_uri
 
 
 def drawing_widget(pipe, caption: str = "a red circle above a blue square", size: int = 256):
@@ -37,7 +38,7 @@ def drawing_widget(pipe, caption: str = "a red circle above a blue square", size
     labels = {"description_width": "80px"}
     text = widgets.Text(value=caption, description="Caption", layout=wide, style=labels)
     guidance = widgets.FloatSlider(
-        value=4.0, min=1.0, max=10.0, step=0.5, description="Guidance", layout=wide, style=labels
+        value=3.0, min=1.0, max=10.0, step=0.5, description="Guidance", layout=wide, style=labels
     )
     steps = widgets.IntSlider(
         value=20, min=1, max=50, description="Steps", layout=wide, style=labels
@@ -47,10 +48,7 @@ def drawing_widget(pipe, caption: str = "a red circle above a blue square", size
     )
     button = widgets.Button(description="Draw", button_style="primary")
     message = widgets.HTML()
-    picture = widgets.Image(
-        format="png",
-        layout=widgets.Layout(width=f"{size}px", max_width="100%", visibility="hidden"),
-    )
+    picture = widgets.HTML()  # not widgets.Image, which has no alt text
 
     def on_click(_button) -> None:
         button.disabled = True
@@ -60,8 +58,10 @@ def drawing_widget(pipe, caption: str = "a red circle above a blue square", size
         except Exception as error:  # shown where the reader looks, instead of a trace in the log
             message.value = f"<b>Not drawn.</b> {escape(str(error) or type(error).__name__)}"
         else:
-            picture.value = drawn
-            picture.layout.visibility = "visible"
+            picture.value = (
+                f'<img src="{data_uri(drawn)}" alt="{escape(text.value)}" '
+                f'style="width:{size}px;max-width:100%">'
+            )
             settings = f"guidance {guidance.value:g}, {steps.value} steps, seed {seed.value}"
             message.value = escape(" ".join([f"“{text.value}” with {settings}.", *notes]))
         finally:
@@ -71,8 +71,8 @@ def drawing_widget(pipe, caption: str = "a red circle above a blue square", size
     return widgets.VBox([text, guidance, steps, seed, button, message, picture])
 
 
-def _draw(pipe, caption: str, guidance: float, steps: int, seed: int) -> tuple[bytes, list[str]]:
-    """The picture as PNG bytes, and what the pipeline warned of."""
+def _draw(pipe, caption: str, guidance: float, steps: int, seed: int):
+    """The picture, as PIL has it, and a list of what the pipeline warned of."""
     import torch
 
     if not caption.strip():
@@ -85,7 +85,5 @@ def _draw(pipe, caption: str, guidance: float, steps: int, seed: int) -> tuple[b
             num_inference_steps=steps,
             generator=torch.Generator("cpu").manual_seed(seed),
         )
-    buffer = io.BytesIO()
-    result.images[0].save(buffer, "PNG")
     notes = [f"Note: {w.message}" for w in caught if w.category is UserWarning]
-    return buffer.getvalue(), notes
+    return result.images[0], notes
