@@ -74,8 +74,7 @@ class UNet(ModelMixin, ConfigMixin):
 
     The shape is Ronneberger et al. 2015's; each residual block adds the time (Ho et al. 2020), and
     cross-attention reads the caption (Rombach et al. 2022). Convolutions and attention do not know
-    where in the picture they are, so fixed positions are added to the first feature map: without
-    them "in the top left corner" is drawn anywhere.
+    where in the picture they are, so fixed positions are added to the first feature map.
 
     Args:
         sample_size: side h = w of the grid; a multiple of 2 ** (number of stages - 1).
