@@ -17,7 +17,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from vislm_tutorial.generators import Autoencoder, FlowGenerator
-from vislm_tutorial.generators.flow import sample_sigma
+from vislm_tutorial.generators.flow import SIGMA_LOGIT_MEAN, sample_sigma
 from vislm_tutorial.types import Condition
 
 SIDE, CHANNELS = 4, 3
@@ -80,15 +80,14 @@ def conditions() -> tuple[Condition, Condition]:
 
 
 def logit_normal(sigma: Tensor) -> Tensor:
-    """The distribution function of a logit-normal (0, 1): Phi(logit(sigma))."""
-    return torch.special.ndtr(torch.logit(sigma.double()))
+    """The distribution function of a logit-normal (mean, 1): Phi(logit(sigma) - mean)."""
+    return torch.special.ndtr(torch.logit(sigma.double()) - SIGMA_LOGIT_MEAN)
 
 
 def test_noise_levels_are_logit_normal():
     levels = torch.cat([sample_sigma(1, generator(seed)) for seed in range(2000)])
-    assert (
-        stats.kstest(levels.numpy(), lambda s: stats.norm.cdf(stats.logistic.ppf(s))).pvalue > 0.01
-    )
+    logits = stats.logistic.ppf(levels.numpy())
+    assert stats.kstest(logits, stats.norm(SIGMA_LOGIT_MEAN, 1).cdf).pvalue > 0.01
     assert 0 < levels.min() and levels.max() < 1
 
 

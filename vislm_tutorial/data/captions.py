@@ -119,9 +119,9 @@ def _body(scene: Scene, speak: _Speaker, rng: random.Random) -> str:
     if len(scene.objects) == 1:
         only = scene.objects[0]
         where = place(only)
-        return speak.several([only]) + (f" {where}" if where and rng.random() < 0.5 else "")
+        return speak.several([only]) + (f" {where}" if where and rng.random() < 0.85 else "")
     phrases = speak.groups(scene)
-    if len(scene.objects) == len(phrases) == 2 and rng.random() < 0.6:
+    if len(scene.objects) == len(phrases) == 2 and rng.random() < 0.8:
         facts = [(a, b, r) for a, b in permutations(scene.objects) for r in relations(a, b)]
         if facts:
             a, b, rel = rng.choice(facts)

@@ -205,7 +205,7 @@ def _sample_centre(rng: random.Random, half: tuple[float, float], anchor) -> tup
         if anchor is None:
             cell = rng.randint(low, high)
         else:
-            near = round(low + anchor[axis] * (high - low)) + rng.randint(-1, 1)
+            near = round(low + anchor[axis] * (high - low)) + rng.choice((-1, 0, 0, 0, 1))
             cell = min(max(near, low), high)
         centre.append(cell / GRID)
     return tuple(centre)
@@ -223,7 +223,7 @@ def _free(candidate: SceneObject, others: Iterable[SceneObject]) -> bool:
 
 def arrange(rng: random.Random, kinds: list[dict]) -> tuple[SceneObject, ...] | None:
     """Put the objects where they do not touch; None when there is no room after some tries."""
-    anchor = rng.choice(list(PLACES.values())) if rng.random() < 0.4 else None
+    anchor = rng.choice(list(PLACES.values())) if rng.random() < 0.75 else None
     placed: list[SceneObject] = []
     for kind in kinds:
         for _ in range(20):

@@ -8,7 +8,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from ..blocks import Attention, position_embedding, timestep_embedding
+from ..blocks import Attention, FeedForward, position_embedding, timestep_embedding
 from ..types import Condition
 
 GROUPS = 8  # of each GroupNorm
@@ -36,7 +36,12 @@ class ResnetBlock(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """Cells attend to each other, then to the caption; both are added to the feature map."""
+    """Cells attend to each other, then to the caption; a perceptron mixes what each cell has read.
+
+    A transformer's block between convolutions; equal to diffusers' `BasicTransformerBlock` but for
+    the normalised queries and keys. Without the perceptron a cell does not learn to combine where
+    it is with what the caption says of places.
+    """
 
     def __init__(self, channels: int, heads: int, condition_width: int):
         super().__init__()
@@ -44,6 +49,8 @@ class SpatialAttention(nn.Module):
         self.attn1 = Attention(channels, heads)
         self.norm2 = nn.LayerNorm(channels)
         self.attn2 = Attention(channels, heads, context_width=condition_width)
+        self.norm3 = nn.LayerNorm(channels)
+        self.ff = FeedForward(channels)
 
     def forward(self, x: Tensor, condition: Condition) -> Tensor:
         """(B, C, h, w) -> the same."""
@@ -52,6 +59,7 @@ class SpatialAttention(nn.Module):
         tokens = tokens + self.attn2(
             self.norm2(tokens), condition.encoder_hidden_states, condition.encoder_attention_mask
         )
+        tokens = tokens + self.ff(self.norm3(tokens))
         return tokens.transpose(1, 2).unflatten(2, x.shape[2:])
 
 
