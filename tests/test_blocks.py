@@ -19,6 +19,7 @@ from vislm_tutorial.blocks import (
     timestep_embedding,
 )
 from vislm_tutorial.generators.dit import DiT, DiTBlock
+from vislm_tutorial.generators.unet import SpatialAttention
 from vislm_tutorial.types import Condition
 
 WIDTH, HEADS, CONTEXT = 24, 3, 20
@@ -140,6 +141,32 @@ def test_dit_block_equals_the_librarys_ada_norm_single():
         timestep=modulation.flatten(1),  # (B, 6, D) -> (B, 6D)
     )
     close(ours(x, modulation, Condition(states, mask, states[:, 0])), expected)
+
+
+def test_spatial_attention_equals_the_librarys_block():
+    ours = scramble(SpatialAttention(WIDTH, HEADS, CONTEXT))
+    theirs = BasicTransformerBlock(
+        WIDTH,
+        HEADS,
+        WIDTH // HEADS,
+        cross_attention_dim=CONTEXT,
+        activation_fn="gelu-approximate",
+    )
+    theirs.attn1 = library_attention(ours.attn1)  # the block itself offers no QK norm
+    theirs.attn2 = library_attention(ours.attn2)
+    theirs.ff = library_feed_forward(ours.ff)
+    for name in ("norm1", "norm2", "norm3"):
+        getattr(theirs, name).load_state_dict(getattr(ours, name).state_dict())
+
+    x = torch.randn(2, WIDTH, 3, 5)
+    states, mask = torch.randn(2, 4, CONTEXT), torch.arange(4) < torch.tensor([[1], [4]])
+    expected = theirs(
+        x.flatten(2).transpose(1, 2),
+        encoder_hidden_states=states,
+        encoder_attention_mask=torch.where(mask, 0.0, -1e9)[:, None],
+    )
+    out = ours(x, Condition(states, mask, states[:, 0]))
+    close(out.flatten(2).transpose(1, 2), expected)
 
 
 def test_dit_makes_modulations_from_time_as_ada_layer_norm_single_does():

@@ -88,7 +88,7 @@ class _Speaker:
         # "three circles" is the natural way to count one shape in several colours.
         shapes, colours = ({getattr(o, k) for o in scene.objects} for k in ("shape", "colour"))
         mixed = len(shapes) == 1 and len(colours) > 1
-        self.say_colour = rng.random() < (0.3 if mixed else 0.85)
+        self.say_colour = rng.random() < (0.3 if mixed else 0.6)
         self.say_size = rng.random() < 0.25
         self.say_fill = rng.random() < 0.3
 
@@ -121,7 +121,7 @@ def _body(scene: Scene, speak: _Speaker, rng: random.Random) -> str:
         where = place(only)
         return speak.several([only]) + (f" {where}" if where and rng.random() < 0.85 else "")
     phrases = speak.groups(scene)
-    if len(scene.objects) == len(phrases) == 2 and rng.random() < 0.8:
+    if len(scene.objects) == len(phrases) == 2 and rng.random() < 0.6:
         facts = [(a, b, r) for a, b in permutations(scene.objects) for r in relations(a, b)]
         if facts:
             a, b, rel = rng.choice(facts)

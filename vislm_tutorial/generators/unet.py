@@ -39,8 +39,7 @@ class SpatialAttention(nn.Module):
     """Cells attend to each other, then to the caption; a perceptron mixes what each cell has read.
 
     A transformer's block between convolutions; equal to diffusers' `BasicTransformerBlock` but for
-    the normalised queries and keys. Without the perceptron a cell does not learn to combine where
-    it is with what the caption says of places.
+    the normalised queries and keys.
     """
 
     def __init__(self, channels: int, heads: int, condition_width: int):
