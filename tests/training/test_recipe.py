@@ -105,6 +105,7 @@ def test_an_unknown_recipe_names_the_known_ones():
         ("name: x\nbackbone:\n  dept: 3", "unknown key 'dept'. Did you mean 'depth'"),
         ("name: [x", "bad.yaml is not valid YAML"),
         ("name: x\nautoencoder: null\nautoencoder_from: bundled", "means pixels, but"),
+        ("name: x\nweights_from: bundled", "set autoencoder_from, now '', to it too"),
         ("name: x\ndata: {validation: 0}\ntraining: {validate_every: 5}", "nothing to validate on"),
     ],
 )
@@ -196,6 +197,26 @@ def test_an_autoencoder_is_taken_over_unchanged(run, tmp_path):
     )
     with pytest.raises(FileNotFoundError, match="no trained autoencoder in .*nowhere.*'bundled'"):
         train(replace(TINY, autoencoder_from=str(tmp_path / "nowhere")), tmp_path / "other")
+
+
+def test_a_run_goes_on_from_trained_weights(run, tmp_path):
+    trained = save_bundled(run, tmp_path / "trained")
+    base = replace(TINY, autoencoder_from=str(trained), weights_from=str(trained))
+    still = replace(base, training=replace(STEPS, steps=1, learning_rate=1e-12))
+    train(still, tmp_path / "still")
+    pipes = VisLMPipeline.from_run(tmp_path / "still"), VisLMPipeline.from_pretrained(trained)
+    torch.testing.assert_close(*map(draw, pipes))
+
+    for part, change in (
+        ("fusion", {"fusion": FusionConfig("pooled", width=16)}),
+        ("backbone", {"backbone": replace(TINY.backbone, heads=1)}),  # the same tensors
+    ):
+        with pytest.raises(ValueError, match=f"The {part} in .*trained has .*make them equal"):
+            train(replace(base, **change), tmp_path / part)
+    nowhere = str(tmp_path / "nowhere")
+    other = replace(TINY, autoencoder=None, weights_from=nowhere)
+    with pytest.raises(FileNotFoundError, match="no trained fusion in .*nowhere.*'bundled'"):
+        train(other, tmp_path / "other")
 
 
 def test_the_autoencoders_latents_are_normalised(run):

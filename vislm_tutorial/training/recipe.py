@@ -31,7 +31,7 @@ from .config import TrainingConfig, load_dataclass
 from .datasets import DataConfig, LatentCaptions, encode_images, first, load_images, split_rows
 from .loop import train
 from .state import TrainingResult
-from .text_to_image import build_model, sampler, validation_loss
+from .text_to_image import build_model, load_weights, sampler, validation_loss
 
 RECIPE_FILE = "recipe.yaml"  # in a run's folder
 INTERRUPTED = ("time", "signal")  # ways to stop after which a run can be taken up again
@@ -61,6 +61,7 @@ class Recipe:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     autoencoder: AutoencoderConfig | None = field(default_factory=AutoencoderConfig)  # null: pixels
     autoencoder_from: str = ""  # a trained one ("bundled", a folder) in its place; "": train it
+    weights_from: str = ""  # "bundled" or a folder: go on from its fusion and backbone; "": fresh
     autoencoder_training: TrainingConfig = field(default_factory=TrainingConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     caption_dropout: float = 0.1  # how often a caption is replaced by the empty one
@@ -70,6 +71,11 @@ class Recipe:
             raise ValueError(
                 f"autoencoder is null, which means pixels, but autoencoder_from is "
                 f"{self.autoencoder_from!r}; remove one of the two."
+            )
+        if self.weights_from and self.autoencoder and self.autoencoder_from != self.weights_from:
+            raise ValueError(
+                f"weights_from is {self.weights_from!r}, and its backbone draws the latents of its "
+                f"own autoencoder; set autoencoder_from, now {self.autoencoder_from!r}, to it too."
             )
         for stage in ("autoencoder_training", "training"):
             every = getattr(self, stage).validate_every
@@ -152,6 +158,8 @@ def train_recipe(
     captions = list(dataset.captions)
     encoder = _encoder_that_knows(captions, recipe.encoder, say)
     model = build_model(recipe, encoder.width, autoencoder)
+    if recipe.weights_from:
+        load_weights(model, recipe.weights_from)
     latents = _latents(dataset, autoencoder, run_dir / "latents.safetensors")
     say(f"stage 2: flow, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
     pairs = LatentCaptions(latents, captions, encoder, recipe.caption_dropout)

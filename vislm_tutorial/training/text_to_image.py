@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from .. import registry
 from ..data.images import grid
 from ..encoders import CachedEncoder
 from ..fusion import build_fusion
 from ..generators import Autoencoder, FlowGenerator, build_backbone
-from .autoencoding import latent_side
+from .autoencoding import BUNDLED, latent_side
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -51,6 +54,39 @@ def build_model(recipe: Recipe, states_width: int, autoencoder: Autoencoder | No
             build_fusion(recipe.fusion, states_width),
             build_backbone(recipe.backbone, side, channels, recipe.fusion.width),
         )
+
+
+def load_weights(model: TextToImage, source: str) -> None:
+    """Give `model` the fusion and backbone of a trained pipeline, to go on from them.
+
+    Args:
+        model: of the same shape.
+        source: "bundled", or the folder of a pipeline or of a finished run.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if its networks have another shape.
+        registry.AssetError: if it is the bundled one, and this installation has none.
+    """
+    base = registry.find("scenes-weights") if source == BUNDLED else Path(source).expanduser()
+    base = base / "pipeline" if (base / "pipeline").is_dir() else base
+    for name in ("fusion", "backbone"):
+        part: ModelMixin = getattr(model, name)
+        if not (base / name / part.config_name).is_file():
+            raise FileNotFoundError(
+                f"There is no trained {name} in {base}; expected the folder of a pipeline or of a "
+                f"finished run, or {BUNDLED!r}."
+            )
+        ours = {"_class_name": type(part).__name__} | json.loads(part.to_json_string())
+        theirs = part.load_config(base / name)
+        other = [key for key in ours if key[:1] != "_" or key == "_class_name"]
+        other = [key for key in other if theirs.get(key) != ours[key]]
+        if other:
+            raise ValueError(
+                f"The {name} in {base} has { {key: theirs.get(key) for key in other} }, the recipe "
+                f"asks for { {key: ours[key] for key in other} }; make them equal."
+            )
+        part.load_state_dict(type(part).from_pretrained(base / name).float().state_dict())
 
 
 def validation_loss(
