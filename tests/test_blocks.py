@@ -54,6 +54,22 @@ def library_feed_forward(ours: FeedForward) -> LibraryFeedForward:
     return theirs
 
 
+def library_block(ours: nn.Module, **norms) -> BasicTransformerBlock:
+    """diffusers' transformer block with our attentions and perceptron; `norms` are its options."""
+    theirs = BasicTransformerBlock(
+        WIDTH,
+        HEADS,
+        WIDTH // HEADS,
+        cross_attention_dim=CONTEXT,
+        activation_fn="gelu-approximate",
+        **norms,
+    )
+    theirs.attn1 = library_attention(ours.attn1)  # the block itself offers no QK norm
+    theirs.attn2 = library_attention(ours.attn2)
+    theirs.ff = library_feed_forward(ours.ff)
+    return theirs
+
+
 def scramble(module: nn.Module) -> nn.Module:
     """Every weight random, so that no zero and no one hides a mistake."""
     for parameter in module.parameters():
@@ -115,20 +131,10 @@ def test_modulation_is_ada_layer_norm_zeros():
 
 def test_dit_block_equals_the_librarys_ada_norm_single():
     ours = scramble(DiTBlock(WIDTH, HEADS, CONTEXT))
-    theirs = BasicTransformerBlock(
-        WIDTH,
-        HEADS,
-        WIDTH // HEADS,
-        cross_attention_dim=CONTEXT,
-        activation_fn="gelu-approximate",
-        norm_type="ada_norm_single",
-        norm_elementwise_affine=False,
-        norm_eps=1e-6,
+    theirs = library_block(
+        ours, norm_type="ada_norm_single", norm_elementwise_affine=False, norm_eps=1e-6
     )
     theirs.scale_shift_table.data.copy_(ours.scale_shift_table)
-    theirs.attn1 = library_attention(ours.attn1)  # the block itself offers no QK norm
-    theirs.attn2 = library_attention(ours.attn2)
-    theirs.ff = library_feed_forward(ours.ff)
     # PixArt reads the caption with tokens as they are; ours are normalised first.
     theirs.attn2.register_forward_pre_hook(lambda _, args: (ours.norm2(args[0]), *args[1:]))
 
@@ -145,16 +151,7 @@ def test_dit_block_equals_the_librarys_ada_norm_single():
 
 def test_spatial_attention_equals_the_librarys_block():
     ours = scramble(SpatialAttention(WIDTH, HEADS, CONTEXT))
-    theirs = BasicTransformerBlock(
-        WIDTH,
-        HEADS,
-        WIDTH // HEADS,
-        cross_attention_dim=CONTEXT,
-        activation_fn="gelu-approximate",
-    )
-    theirs.attn1 = library_attention(ours.attn1)  # the block itself offers no QK norm
-    theirs.attn2 = library_attention(ours.attn2)
-    theirs.ff = library_feed_forward(ours.ff)
+    theirs = library_block(ours)
     for name in ("norm1", "norm2", "norm3"):
         getattr(theirs, name).load_state_dict(getattr(ours, name).state_dict())
 

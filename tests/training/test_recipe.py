@@ -202,10 +202,15 @@ def test_an_autoencoder_is_taken_over_unchanged(run, tmp_path):
 def test_a_run_goes_on_from_trained_weights(run, tmp_path):
     trained = save_bundled(run, tmp_path / "trained")
     base = replace(TINY, autoencoder_from=str(trained), weights_from=str(trained))
-    still = replace(base, training=replace(STEPS, steps=1, learning_rate=1e-12))
+    flat = replace(STEPS, steps=1, learning_rate=1e-12, schedule="constant")
+    still = replace(base, training=flat)
     train(still, tmp_path / "still")
     pipes = VisLMPipeline.from_run(tmp_path / "still"), VisLMPipeline.from_pretrained(trained)
     torch.testing.assert_close(*map(draw, pipes))
+    longer = replace(base, training=replace(flat, steps=2))
+    moved = trained.rename(tmp_path / "moved")  # a run that has begun needs it no more
+    assert train(longer, tmp_path / "still").step == 2
+    moved.rename(trained)
 
     for part, change in (
         ("fusion", {"fusion": FusionConfig("pooled", width=16)}),

@@ -17,7 +17,7 @@ SIGMA_LOGIT_MEAN = 1.0  # above 0: where things stand is decided at high noise, 
 
 
 def sample_sigma(n: int, generator: torch.Generator | None = None) -> Tensor:
-    """(n,) noise levels in (0, 1), logit-normal (Esser et al. 2024, eq. 19), most near 0.73.
+    """(n,) noise levels in (0, 1), logit-normal (Esser et al. 2024, eq. 19), half above 0.73.
 
     Stratified: one draw from each n-th part of the distribution, which lowers the loss's variance.
     """

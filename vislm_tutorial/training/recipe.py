@@ -26,6 +26,7 @@ from .._files import replaced_when_complete
 from ..encoders import CachedEncoder, load_encoder
 from ..fusion import FusionConfig
 from ..generators import Autoencoder, AutoencoderConfig, BackboneConfig
+from . import checkpoint
 from .autoencoding import load_autoencoder, prepare_autoencoder
 from .config import TrainingConfig, load_dataclass
 from .datasets import DataConfig, LatentCaptions, encode_images, first, load_images, split_rows
@@ -158,7 +159,7 @@ def train_recipe(
     captions = list(dataset.captions)
     encoder = _encoder_that_knows(captions, recipe.encoder, say)
     model = build_model(recipe, encoder.width, autoencoder)
-    if recipe.weights_from:
+    if recipe.weights_from and checkpoint.latest(run_dir / "flow") is None:  # not when resuming
         load_weights(model, recipe.weights_from)
     latents = _latents(dataset, autoencoder, run_dir / "latents.safetensors")
     say(f"stage 2: flow, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
