@@ -106,9 +106,12 @@ class _Speaker:
         return " ".join([NUMBERS[len(objects)], *adjectives, plural(noun)])
 
     def groups(self, scene: Scene) -> list[str]:
-        """All objects, those with equal descriptions counted together."""
+        """All objects as one reads, from the top left; those with equal descriptions together.
+
+        People list what they see in this order, and it tells a model which of two is where.
+        """
         alike: dict[tuple, list[SceneObject]] = {}
-        for o in scene.objects:
+        for o in sorted(scene.objects, key=lambda o: o.x + o.y):
             alike.setdefault((self.attributes(o), o.shape), []).append(o)
         return [self.several(objects) for objects in alike.values()]
 
@@ -128,7 +131,6 @@ def _body(scene: Scene, speak: _Speaker, rng: random.Random) -> str:
             template = rng.choice(RELATION_TEMPLATES)
             first, second = speak.several([a]), speak.several([b])
             return template.format(a=first, b=second, rel=rel, to_the=PHRASES[rel])
-    rng.shuffle(phrases)
     return " and ".join(filter(None, (", ".join(phrases[:-1]), phrases[-1])))
 
 

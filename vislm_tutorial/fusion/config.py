@@ -14,6 +14,7 @@ class FusionConfig:
 
     kind: Literal["pooled", "projector", "resampler"] = "resampler"
     width: int = 192  # D of the condition
+    reach: int = 3  # projector: neighbours that a token reads on each side
     tokens: int = 16  # resampler: M, the number of learned queries
     depth: int = 2  # projector and resampler: transformer blocks
     heads: int = 6  # of each of them
@@ -28,5 +29,5 @@ def build_fusion(
     if config.kind == "pooled":
         return PooledFusion(**sizes)
     if config.kind == "projector":
-        return ProjectorFusion(**sizes, **blocks)
+        return ProjectorFusion(**sizes, reach=config.reach, **blocks)
     return ResamplerFusion(**sizes, tokens=config.tokens, **blocks)
