@@ -45,7 +45,10 @@ def told(kind: str, scene: Scene, rng: random.Random) -> tuple[str, str] | None:
         colour, shape = changed.get("colour", o.colour), changed.get("shape", o.shape)
         return with_article(f"{colour} {shape}")
 
-    a, b = scene.objects[0], scene.objects[-1]
+    objects = sorted(scene.objects, key=lambda o: o.x + o.y)  # as the training captions list them
+    if kind == "relation":
+        rng.shuffle(objects)
+    a, b = objects[0], objects[-1]
     if kind == "number":
         if len({(o.colour, o.shape) for o in scene.objects}) > 1:
             return None

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from vislm_tutorial.fusion import FusionConfig, build_fusion
-from vislm_tutorial.fusion.networks import masked_mean
+from vislm_tutorial.fusion.networks import Neighbours, masked_mean
 from vislm_tutorial.types import Condition, TextStates
 
 KINDS = ("pooled", "projector", "resampler")
@@ -149,14 +149,23 @@ def test_masked_mean_counts_real_tokens_only():
     assert masked_mean(x, mask).tolist() == [[2.0], [0.0]]  # no token at all: zeros, not NaN
 
 
-def test_a_projector_without_blocks_sees_each_token_alone(states):
-    module = build_fusion(FusionConfig("projector", width=WIDTH, depth=0), STATES)
-    flipped = TextStates(
-        states.encoder_hidden_states.flip(1), states.encoder_attention_mask.flip(1)
-    )
-    torch.testing.assert_close(
-        module(flipped).encoder_hidden_states.flip(1), module(states).encoder_hidden_states
-    )
+@pytest.mark.parametrize("reach", [0, 1, 3])
+def test_a_projector_without_blocks_reads_its_neighbours_and_no_further(reach):
+    module = build_fusion(FusionConfig("projector", width=WIDTH, reach=reach, depth=0), STATES)
+    hidden = torch.randn(1, 10, STATES, requires_grad=True)
+    condition = module(TextStates(hidden, torch.ones(1, 10, dtype=torch.bool)))
+    condition.encoder_hidden_states[0, 5].square().sum().backward()
+    read = hidden.grad[0].abs().amax(dim=-1).nonzero().flatten().tolist()
+    assert read == [*range(5 - reach, 5 + reach + 1)]
+
+
+def test_neighbours_are_as_loud_as_the_word_itself():
+    """What a language model says softly is heard from the first step."""
+    torch.manual_seed(0)
+    neighbours, x = Neighbours(192, 1), torch.zeros(1, 3, 192)
+    x[0, 1] = torch.randn(192)
+    heard = neighbours(x, torch.ones(1, 3, dtype=torch.bool))[0].norm(dim=-1) / x[0, 1].norm()
+    assert 0.7 < heard[0] < 1.4 and 0.7 < heard[2] < 1.4
 
 
 def test_heads_that_do_not_divide_the_width_are_refused():
