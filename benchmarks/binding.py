@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +31,7 @@ PICTURES = 4000
 
 
 def curve(reach: int, steps: int) -> list[dict]:
-    """What an exchange of colours adds to the loss at `LEVEL`, while a model learns."""
+    """What an exchange of colours adds to the loss at `LEVEL`, every so many steps."""
     pipe = VisLMPipeline.from_bundled()  # for its encoder and autoencoder
     encoder = CachedEncoder(pipe.encoder)
     recipe = load_recipe("scenes")
@@ -51,7 +53,7 @@ def curve(reach: int, steps: int) -> list[dict]:
     for step in range(steps + 1):
         if step % EVERY == 0:
             added = added_loss(judged, "owner", 256)[LEVELS.index(LEVEL)]
-            rows.append({"reach": reach, "step": step, "added": added})
+            rows.append({"step": step, f"reach_{reach}": round(added, 5)})
             print(rows[-1], flush=True)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at(step, config)
@@ -71,7 +73,9 @@ def main() -> None:
     options = parser.parse_args()
     rows = [row for reach in (0, 3) for row in curve(reach, options.steps)]
     if options.output:
-        options.output.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        command = shlex.join(["python", "benchmarks/binding.py", *sys.argv[1:]])
+        text = json.dumps({"command": command, "rows": rows}, indent=1)
+        options.output.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

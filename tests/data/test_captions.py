@@ -182,6 +182,15 @@ def test_the_same_seed_says_the_same(pairs):
     assert said[0] == said[1] and len(set(said)) > 1
 
 
+def test_a_list_begins_at_the_top_left():
+    low = SceneObject("circle", "red", "small", "solid", 0.75, 0.75)
+    high = SceneObject("star", "blue", "small", "solid", 0.25, 0.25)
+    said = {caption(Scene("white", (low, high)), random.Random(seed)) for seed in range(100)}
+    lists = [text for text in said if not any(word in text for word in RELATION_OF)]
+    assert len(lists) > 5
+    assert all(text.index("star") < text.index("circle") for text in lists)
+
+
 def test_spelling():
     assert with_article("orange star") == "an orange star"
     assert with_article("red star") == "a red star"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
+from ..losses import flow_matching, guided
 from ..types import Condition
 
 TRAIN_TIMESTEPS = 1000  # diffusers' unit of time: timestep = 1000 sigma
@@ -62,7 +62,7 @@ class FlowGenerator(nn.Module):
         level = sigma[:, None, None, None]
         noisy = (1 - level) * x0 + level * noise
         velocity = self.backbone(noisy, TRAIN_TIMESTEPS * sigma, condition)
-        return F.mse_loss(velocity, noise - x0)
+        return flow_matching(velocity, x0, noise)
 
     @torch.no_grad()
     def sample(
@@ -92,26 +92,26 @@ class FlowGenerator(nn.Module):
         Returns:
             (B, 3, H, W) in [-1, 1].
         """
-        guided = guidance_scale != 1.0
-        if guided and unconditional is None:
+        guide = guidance_scale != 1.0
+        if guide and unconditional is None:
             raise ValueError(
                 f"guidance_scale is {guidance_scale}, which needs the condition of the empty "
                 "caption; pass unconditional=, or guidance_scale=1."
             )
         states, batch = condition.encoder_hidden_states, len(condition)
         x = starting_noise(self._shape(batch), generator, states)
-        if guided:
+        if guide:
             if len(unconditional) == 1:
                 unconditional = unconditional[torch.zeros(batch, dtype=torch.long)]
             condition = Condition.cat([condition, unconditional])
         scheduler = scheduler or FlowMatchEulerDiscreteScheduler(TRAIN_TIMESTEPS)
         _set_steps(scheduler, num_inference_steps, states.device)
         for number, timestep in enumerate(scheduler.timesteps):
-            doubled = torch.cat([x, x]) if guided else x
+            doubled = torch.cat([x, x]) if guide else x
             velocity = self.backbone(doubled, timestep.expand(len(doubled)), condition)
-            if guided:
+            if guide:
                 with_caption, without = velocity.chunk(2)
-                velocity = without + guidance_scale * (with_caption - without)
+                velocity = guided(without, with_caption, guidance_scale)
             x = scheduler.step(velocity, timestep, x, return_dict=False)[0]
             replaced = on_step(number, timestep, x) if on_step else None
             x = x if replaced is None else replaced
