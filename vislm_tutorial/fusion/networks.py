@@ -76,9 +76,8 @@ class PooledFusion(ModelMixin, ConfigMixin):
 class Neighbours(nn.Module):
     """Adds to each token the words around it: a convolution along the caption, channel by channel.
 
-    Which colour is whose stands next to the shape's word, but a language model may say it so softly
-    in the word's own state that a generator never learns to hear it. Here a neighbour begins as
-    loud as the word itself. Transformers take the same convolution into their blocks as "Canon
+    Which colour is whose stands next to the shape's word, but a language model may say it softly in
+    the word's own state. Here a neighbour begins as loud as the word itself. Transformers take the same convolution into their blocks as "Canon
     layers" (Allen-Zhu 2025).
 
     Args:
