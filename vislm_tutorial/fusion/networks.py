@@ -77,8 +77,8 @@ class Neighbours(nn.Module):
     """Adds to each token the words around it: a convolution along the caption, channel by channel.
 
     Which colour is whose stands next to the shape's word, but a language model may say it softly in
-    the word's own state. Here a neighbour begins as loud as the word itself. Transformers take the same convolution into their blocks as "Canon
-    layers" (Allen-Zhu 2025).
+    the word's own state. Here a neighbour begins as loud as the word itself. Transformers take the
+    same convolution into their blocks as "Canon layers" (Allen-Zhu 2025, arXiv 2512.17351).
 
     Args:
         width: channels.
