@@ -88,7 +88,7 @@ class _Speaker:
         # "three circles" is the natural way to count one shape in several colours.
         shapes, colours = ({getattr(o, k) for o in scene.objects} for k in ("shape", "colour"))
         mixed = len(shapes) == 1 and len(colours) > 1
-        self.say_colour = rng.random() < (0.3 if mixed else 0.6)
+        self.say_colour = rng.random() < (0.3 if mixed else 0.5)
         self.say_size = rng.random() < 0.25
         self.say_fill = rng.random() < 0.3
 
