@@ -165,6 +165,13 @@ def test_any_flow_scheduler_of_diffusers_takes_its_place(pipe, scheduler, tmp_pa
     assert torch.equal(draw(loaded, num_inference_steps=40), drawn)
 
 
+def test_fresh_noise_of_a_stochastic_scheduler_comes_from_each_images_generator(pipe):
+    both = draw(pipe, [CIRCLE, SQUARE], generator=seeds(3, 4), scheduler="stochastic")
+    alone = draw(pipe, SQUARE, generator=seeds(4), scheduler="stochastic")
+    torch.testing.assert_close(both[1:], alone, rtol=0, atol=1e-4)
+    assert not torch.allclose(both[1:], draw(pipe, SQUARE, generator=seeds(4)), atol=0.01)
+
+
 def test_a_named_scheduler_keeps_the_pipelines_shift(pipe):
     pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
     shifted = draw(pipe)

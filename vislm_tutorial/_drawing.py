@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from functools import partial
 
 from diffusers import (
     FlowMatchEulerDiscreteScheduler,
@@ -17,9 +18,11 @@ from .data.images import to_pils
 from .encoders.base import check_captions
 
 GUIDANCE_SCALE = 3.0  # of the shipped weights, unless another is asked for
+NUM_INFERENCE_STEPS = 40
 SCHEDULERS = {
     "euler": FlowMatchEulerDiscreteScheduler,
     "heun": FlowMatchHeunDiscreteScheduler,
+    "stochastic": partial(FlowMatchEulerDiscreteScheduler, stochastic_sampling=True),
 }
 OUTPUT_TYPES = ("pil", "pt", "np")
 MAX_IMAGES = 256  # a call; more at once would fill the memory, not save time

@@ -30,9 +30,12 @@ GuidanceOption = Annotated[
     float | None,
     typer.Option("--guidance", help="How strongly the caption rules; 1 is without guidance."),
 ]
-StepsOption = Annotated[int, typer.Option("--steps", help="Steps from noise to picture.")]
+StepsOption = Annotated[
+    int | None, typer.Option("--steps", help="Steps from noise to picture.")
+]
 SchedulerOption = Annotated[
-    str | None, typer.Option("--scheduler", help="euler, or heun: almost twice the work a step.")
+    str | None,
+    typer.Option("--scheduler", help="euler, heun (almost twice the work a step) or stochastic."),
 ]
 
 
@@ -62,7 +65,7 @@ def draw(
     ),
     n: Annotated[int, typer.Option("-n", "--n", help="Pictures, side by side in one file.")] = 1,
     guidance: GuidanceOption = None,
-    steps: StepsOption = 20,
+    steps: StepsOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Picture i is drawn with seed + i.")] = 0,
     scheduler: SchedulerOption = None,
     pipeline: PipelineOption = None,
@@ -132,7 +135,7 @@ def evaluate(
         Path | None, typer.Option("--output", "-o", help="Also write out.json and out.md.")
     ] = None,
     guidance: GuidanceOption = None,
-    steps: StepsOption = 20,
+    steps: StepsOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the prompts and the noise.")] = 0,
     scheduler: SchedulerOption = None,
 ) -> None:
@@ -246,6 +249,10 @@ def open_pipeline(folder: str | None):
     return pipe.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _sampling(guidance: float | None, steps: int, scheduler: str | None) -> dict:
-    options = {"num_inference_steps": steps, "scheduler": scheduler}
-    return options if guidance is None else options | {"guidance_scale": guidance}
+def _sampling(guidance: float | None, steps: int | None, scheduler: str | None) -> dict:
+    asked = {
+        "guidance_scale": guidance,
+        "num_inference_steps": steps,
+        "scheduler": scheduler,
+    }
+    return {name: value for name, value in asked.items() if value is not None}

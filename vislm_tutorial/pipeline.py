@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from diffusers import (
     DiffusionPipeline,
-    FlowMatchEulerDiscreteScheduler,
     ImagePipelineOutput,
     ModelMixin,
     SchedulerMixin,
@@ -23,6 +22,8 @@ from torch import Tensor
 from . import registry
 from ._drawing import (
     GUIDANCE_SCALE,
+    NUM_INFERENCE_STEPS,
+    SCHEDULERS,
     at_least_one,
     check_number,
     check_output_type,
@@ -154,7 +155,7 @@ class VisLMPipeline(DiffusionPipeline):
             encoder = load_encoder(recipe.encoder.name, recipe.encoder.layers)
         model = build_model(recipe, encoder.width, autoencoder)
         model.load_state_dict(weights)
-        scheduler = FlowMatchEulerDiscreteScheduler()
+        scheduler = SCHEDULERS["stochastic"]()
         return cls(model.fusion, model.backbone, scheduler, autoencoder, encoder)
 
     @torch.no_grad()
@@ -162,7 +163,7 @@ class VisLMPipeline(DiffusionPipeline):
         self,
         prompt: str | Sequence[str],
         guidance_scale: float = GUIDANCE_SCALE,
-        num_inference_steps: int = 20,
+        num_inference_steps: int = NUM_INFERENCE_STEPS,
         generator: torch.Generator | list[torch.Generator] | None = None,
         num_images_per_prompt: int = 1,
         scheduler: str | SchedulerMixin | None = None,
@@ -178,11 +179,11 @@ class VisLMPipeline(DiffusionPipeline):
             guidance_scale: w in v = v_empty + w (v_caption - v_empty), 0 or more; 1 asks the
                 caption alone, at half the cost.
             num_inference_steps: n; the backbone is called n times, with Heun 2 n - 1 times.
-            generator: of the noise. A list of one an image makes each image independent of which
+            generator: of all noise. A list of one an image makes each image independent of which
                 others are drawn beside it (up to rounding).
             num_images_per_prompt: they follow each other: all of the first caption, then the next.
-            scheduler: "euler", "heun" or a flow-matching scheduler of diffusers, for this call;
-                None: the pipeline's own.
+            scheduler: "euler", "heun", "stochastic" (Euler with fresh noise after each step) or a
+                flow-matching scheduler of diffusers, for this call; None: the pipeline's own.
             output_type: "pil": a list of pictures; "pt": (B, 3, H, W) float in [-1, 1], as
                 everywhere in this package (diffusers' pipelines give [0, 1]); "np": (B, H, W, 3)
                 float32 in [0, 1].

@@ -157,10 +157,11 @@ def test_in_latent_space_the_autoencoder_stays_as_it_is(conditions):
         (None, 1e-5),
         (FlowMatchEulerDiscreteScheduler(shift=3.0), 1e-5),
         (FlowMatchHeunDiscreteScheduler(), 1e-5),
+        (FlowMatchEulerDiscreteScheduler(stochastic_sampling=True), 1e-5),
         (UniPCMultistepScheduler(**MULTISTEP), 1e-2),  # these two round the timestep
         (DPMSolverMultistepScheduler(**MULTISTEP), 1e-2),
     ],
-    ids=["euler", "shifted", "heun", "unipc", "dpm"],
+    ids=["euler", "shifted", "heun", "stochastic", "unipc", "dpm"],
 )
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of the library
 @pytest.mark.parametrize("steps", [2, 20])
@@ -182,15 +183,33 @@ def test_time_runs_from_noise_to_data(images, conditions):
     assert torch.equal(first, noise)
 
 
-def test_the_same_generator_draws_the_same_images(images, conditions):
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_the_same_generator_draws_the_same_images(stochastic, images, conditions):
     flow = FlowGenerator(Backbone(lambda x, sigma, _: x - 0.1 * sigma))
+    scheduler = FlowMatchEulerDiscreteScheduler(stochastic_sampling=stochastic)
     first, again, other = (
-        flow.sample(conditions[0], num_inference_steps=3, generator=generator(seed))
+        flow.sample(
+            conditions[0], num_inference_steps=3, scheduler=scheduler, generator=generator(seed)
+        )
         for seed in (0, 0, 1)
     )
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert not torch.equal(first[0], first[1])
     assert first.abs().max() <= 1
+
+
+def test_a_stochastic_step_keeps_the_guess_of_the_data_and_draws_the_noise_afresh(conditions):
+    flow = FlowGenerator(Backbone(lambda x, sigma, _: 0.3 * x), Unchanged())
+    drawn = flow.sample(
+        conditions[0],
+        num_inference_steps=2,
+        scheduler=FlowMatchEulerDiscreteScheduler(stochastic_sampling=True),
+        generator=generator(),
+    )
+    source = generator()
+    first, fresh = (torch.randn(6, CHANNELS, SIDE, SIDE, generator=source) for _ in range(2))
+    x = 0.5 * (first - 0.3 * first) + 0.5 * fresh  # at sigma = 1/2: the guess x - sigma v, noised
+    torch.testing.assert_close(drawn, x - 0.5 * 0.3 * x)
 
 
 def test_sampling_records_no_gradient(conditions):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 
 import torch
@@ -84,8 +85,9 @@ class FlowGenerator(nn.Module):
                 with w = 1 + their w); 1 asks the caption alone.
             num_inference_steps: n; the backbone is called n times, by diffusers' Heun 2 n - 1.
             scheduler: a diffusers flow-matching scheduler; None: Euler.
-            generator: of the starting noise. With a list of B, one an image, an image does not
-                depend on which others are drawn beside it.
+            generator: of the starting noise, and of the noise that a stochastic scheduler adds.
+                With a list of B, one an image, an image does not depend on which others are drawn
+                beside it.
             on_step: called after each call of the backbone with its number (from 0), the timestep
                 and x (B, C, h, w); a tensor that it returns takes the place of x.
 
@@ -106,13 +108,15 @@ class FlowGenerator(nn.Module):
             condition = Condition.cat([condition, unconditional])
         scheduler = scheduler or FlowMatchEulerDiscreteScheduler(TRAIN_TIMESTEPS)
         _set_steps(scheduler, num_inference_steps, states.device)
+        takes_noise = "generator" in inspect.signature(scheduler.step).parameters
+        noise = {"generator": generator} if takes_noise else {}
         for number, timestep in enumerate(scheduler.timesteps):
             doubled = torch.cat([x, x]) if guide else x
             velocity = self.backbone(doubled, timestep.expand(len(doubled)), condition)
             if guide:
                 with_caption, without = velocity.chunk(2)
                 velocity = guided(without, with_caption, guidance_scale)
-            x = scheduler.step(velocity, timestep, x, return_dict=False)[0]
+            x = scheduler.step(velocity, timestep, x, return_dict=False, **noise)[0]
             replaced = on_step(number, timestep, x) if on_step else None
             x = x if replaced is None else replaced
         return x.clamp(-1, 1) if self.autoencoder is None else self.autoencoder.decode(x)
