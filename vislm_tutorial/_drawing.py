@@ -17,7 +17,7 @@ from torch import Tensor
 from .data.images import to_pils
 from .encoders.base import check_captions
 
-GUIDANCE_SCALE = 3.0  # of the shipped weights, unless another is asked for
+GUIDANCE_SCALE = 4.0  # of the shipped weights, unless another is asked for
 NUM_INFERENCE_STEPS = 40
 SCHEDULERS = {
     "euler": FlowMatchEulerDiscreteScheduler,

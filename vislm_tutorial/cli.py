@@ -30,9 +30,7 @@ GuidanceOption = Annotated[
     float | None,
     typer.Option("--guidance", help="How strongly the caption rules; 1 is without guidance."),
 ]
-StepsOption = Annotated[
-    int | None, typer.Option("--steps", help="Steps from noise to picture.")
-]
+StepsOption = Annotated[int | None, typer.Option("--steps", help="Steps from noise to picture.")]
 SchedulerOption = Annotated[
     str | None,
     typer.Option("--scheduler", help="euler, heun (almost twice the work a step) or stochastic."),
