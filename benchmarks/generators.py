@@ -64,7 +64,7 @@ def measure(
     drawn_for, empty = conditions(few, device), conditions(1, device)
 
     def train() -> None:
-        flow.latent_loss(x0, condition).backward()
+        flow.prepared_loss(x0, condition).backward()
         optimizer.step()
         optimizer.zero_grad()
 

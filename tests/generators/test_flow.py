@@ -140,7 +140,7 @@ def test_in_latent_space_the_autoencoder_stays_as_it_is(conditions):
     flow = FlowGenerator(backbone, autoencoder)
     images = torch.rand(6, 3, 2 * SIDE, 2 * SIDE)
     loss = flow.loss(images, conditions[0], generator())
-    assert loss == flow.latent_loss(autoencoder.encode(images), conditions[0], generator())
+    assert loss == flow.prepared_loss(autoencoder.encode(images), conditions[0], generator())
     loss.backward()
     assert [n for n, p in flow.named_parameters() if p.grad is not None] == ["backbone.weight"]
     assert [n for n, p in flow.named_parameters() if p.requires_grad] == ["backbone.weight"]

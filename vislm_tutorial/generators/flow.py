@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
-from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
 from ..losses import flow_matching, guided
 from ..types import Condition
+from .base import Generator
+from .noise import Generators, normal
 
 TRAIN_TIMESTEPS = 1000  # diffusers' unit of time: timestep = 1000 sigma
 SIGMA_LOGIT_MEAN = 1.0  # above 0: where things stand is decided at high noise, and must be learned
@@ -28,7 +29,7 @@ def sample_sigma(n: int, generator: torch.Generator | None = None) -> Tensor:
     return torch.sigmoid(SIGMA_LOGIT_MEAN + normal)
 
 
-class FlowGenerator(nn.Module):
+class FlowGenerator(Generator):
     """A backbone trained by flow matching, in an autoencoder's latent space or in pixel space.
 
     Time runs as in diffusers: x_sigma = (1 - sigma) x_0 + sigma eps, and the backbone predicts
@@ -46,18 +47,14 @@ class FlowGenerator(nn.Module):
         if autoencoder is not None:
             autoencoder.requires_grad_(False)
 
-    def loss(
-        self, images: Tensor, condition: Condition, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Mean squared error of the velocity for (B, 3, H, W) images in [-1, 1]; a scalar."""
-        with torch.no_grad():
-            x0 = images if self.autoencoder is None else self.autoencoder.encode(images)
-        return self.latent_loss(x0, condition, generator)
+    def prepare(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) images in [-1, 1] as the backbone sees them, (B, C, h, w)."""
+        return images if self.autoencoder is None else self.autoencoder.encode(images)
 
-    def latent_loss(
+    def prepared_loss(
         self, x0: Tensor, condition: Condition, generator: torch.Generator | None = None
     ) -> Tensor:
-        """The same for what the backbone sees, (B, C, h, w): latents computed once, or pixels."""
+        """Mean squared error of the velocity for latents or pixels (B, C, h, w); a scalar."""
         sigma = sample_sigma(len(x0), generator).to(x0)
         noise = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
         level = sigma[:, None, None, None]
@@ -73,7 +70,7 @@ class FlowGenerator(nn.Module):
         guidance_scale: float = 1.0,
         num_inference_steps: int = 20,
         scheduler=None,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        generator: Generators = None,
         on_step: Callable[[int, Tensor, Tensor], Tensor | None] | None = None,
     ) -> Tensor:
         """Draw one image a condition.
@@ -101,7 +98,7 @@ class FlowGenerator(nn.Module):
                 "caption; pass unconditional=, or guidance_scale=1."
             )
         states, batch = condition.encoder_hidden_states, len(condition)
-        x = starting_noise(self._shape(batch), generator, states)
+        x = normal(self._shape(batch), generator, states)
         if guide:
             if len(unconditional) == 1:
                 unconditional = unconditional[torch.zeros(batch, dtype=torch.long)]
@@ -124,38 +121,6 @@ class FlowGenerator(nn.Module):
     def _shape(self, batch: int) -> tuple[int, int, int, int]:
         config = self.backbone.config
         return batch, config.in_channels, config.sample_size, config.sample_size
-
-
-def starting_noise(
-    shape: tuple[int, ...],
-    generator: torch.Generator | Sequence[torch.Generator] | None,
-    like: Tensor,
-) -> Tensor:
-    """Normal noise with the device and dtype of `like`; a seed gives the same in each dtype.
-
-    Args:
-        shape: (B, C, h, w).
-        generator: one for all, a list of B, or None for torch's global one. One on the CPU serves
-            every device.
-
-    Raises:
-        TypeError, ValueError: for anything else.
-    """
-    several = isinstance(generator, (list, tuple))
-    generators = list(generator) if several else [generator]
-    for each in generators:
-        if each is not None and not isinstance(each, torch.Generator):
-            raise TypeError(
-                f"generator is or holds {each!r}; expected a torch.Generator. A seed becomes one "
-                "with torch.Generator().manual_seed(seed)."
-            )
-    if several and len(generators) != shape[0]:
-        raise ValueError(
-            f"generator is a list of {len(generators)}; expected {shape[0]}, one an image."
-        )
-    wide = torch.promote_types(like.dtype, torch.float32)  # half precision draws other numbers
-    source = generators if several else generator
-    return randn_tensor(shape, source, like.device, wide).to(like.dtype)
 
 
 def _set_steps(scheduler, steps: int, device: torch.device) -> None:

@@ -35,7 +35,7 @@ class TextToImage(nn.Module):
     def forward(self, batch: dict, generator: torch.Generator | None = None) -> Tensor:
         """Scalar loss of `{"latents": (B, C, h, w), "states": TextStates}`."""
         condition = self.fusion(batch["states"])
-        return FlowGenerator(self.backbone).latent_loss(batch["latents"], condition, generator)
+        return FlowGenerator(self.backbone).prepared_loss(batch["latents"], condition, generator)
 
 
 def build_model(recipe: Recipe, states_width: int, autoencoder: Autoencoder | None) -> TextToImage:

@@ -1,0 +1,44 @@
+"""What all generators share, whatever their mathematics: a loss to learn from, a way to draw."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..types import Condition
+from .noise import Generators
+
+
+class Generator(nn.Module):
+    """Condition -> image. One loop trains every family, because a family is only these methods."""
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) images in [-1, 1] as the loss sees them: pixels, latents or codes.
+
+        Nothing that learns takes part in it, so training does this once for each picture.
+        """
+        return images
+
+    def prepared_loss(
+        self, x: Tensor, condition: Condition, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Scalar loss of what `prepare` gave for B images with their captions' condition."""
+        raise NotImplementedError
+
+    def loss(
+        self, images: Tensor, condition: Condition, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """The same for (B, 3, H, W) images in [-1, 1]; a scalar."""
+        with torch.no_grad():
+            x = self.prepare(images)
+        return self.prepared_loss(x, condition, generator)
+
+    def sample(self, condition: Condition, *, generator: Generators = None) -> Tensor:
+        """One image a condition: (B, 3, H, W) in [-1, 1].
+
+        Args:
+            condition: of B captions.
+            generator: of all noise; with a list of B, one an image, an image does not depend on
+                which others are drawn beside it.
+        """
+        raise NotImplementedError
