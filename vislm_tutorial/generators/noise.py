@@ -1,4 +1,4 @@
-"""Random numbers for drawing: from one generator, or from one an image, the same on every device."""
+"""Random numbers for drawing, from one generator or one an image; alike on every device."""
 
 from __future__ import annotations
 
