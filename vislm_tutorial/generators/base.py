@@ -42,3 +42,26 @@ class Generator(nn.Module):
                 which others are drawn beside it.
         """
         raise NotImplementedError
+
+
+def doubled(condition: Condition, unconditional: Condition | None, scale: float) -> Condition:
+    """The captions' condition, and behind it the empty caption's for each: what guidance asks for.
+
+    Args:
+        condition: of B captions.
+        unconditional: of one or B empty captions.
+        scale: the guidance scale; 1 asks the captions alone, and `condition` comes back.
+
+    Raises:
+        ValueError: if it is not 1 and there is no `unconditional`.
+    """
+    if scale == 1.0:
+        return condition
+    if unconditional is None:
+        raise ValueError(
+            f"guidance_scale is {scale}, which needs the condition of the empty "
+            "caption; pass unconditional=, or guidance_scale=1."
+        )
+    if len(unconditional) == 1:
+        unconditional = unconditional[torch.zeros(len(condition), dtype=torch.long)]
+    return Condition.cat([condition, unconditional])

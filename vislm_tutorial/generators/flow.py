@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..losses import flow_matching, guided
 from ..types import Condition
-from .base import Generator
+from .base import Generator, doubled
 from .noise import Generators, normal
 
 TRAIN_TIMESTEPS = 1000  # diffusers' unit of time: timestep = 1000 sigma
@@ -92,24 +92,16 @@ class FlowGenerator(Generator):
             (B, 3, H, W) in [-1, 1].
         """
         guide = guidance_scale != 1.0
-        if guide and unconditional is None:
-            raise ValueError(
-                f"guidance_scale is {guidance_scale}, which needs the condition of the empty "
-                "caption; pass unconditional=, or guidance_scale=1."
-            )
         states, batch = condition.encoder_hidden_states, len(condition)
+        condition = doubled(condition, unconditional, guidance_scale)
         x = normal(self._shape(batch), generator, states)
-        if guide:
-            if len(unconditional) == 1:
-                unconditional = unconditional[torch.zeros(batch, dtype=torch.long)]
-            condition = Condition.cat([condition, unconditional])
         scheduler = scheduler or FlowMatchEulerDiscreteScheduler(TRAIN_TIMESTEPS)
         _set_steps(scheduler, num_inference_steps, states.device)
         takes_noise = "generator" in inspect.signature(scheduler.step).parameters
         noise = {"generator": generator} if takes_noise else {}
         for number, timestep in enumerate(scheduler.timesteps):
-            doubled = torch.cat([x, x]) if guide else x
-            velocity = self.backbone(doubled, timestep.expand(len(doubled)), condition)
+            twice = torch.cat([x, x]) if guide else x
+            velocity = self.backbone(twice, timestep.expand(len(twice)), condition)
             if guide:
                 with_caption, without = velocity.chunk(2)
                 velocity = guided(without, with_caption, guidance_scale)
