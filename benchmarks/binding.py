@@ -46,7 +46,7 @@ def curve(reach: int, steps: int) -> list[dict]:
     optimizer, generator = build_optimizer(model, config), torch.Generator().manual_seed(0)
     judged = SimpleNamespace(
         autoencoder=pipe.autoencoder,
-        backbone=model.backbone,
+        backbone=model.generator.backbone,
         encode_prompt=lambda texts: (model.fusion(encoder.encode(texts)),),
     )
     rows = []
@@ -58,7 +58,7 @@ def curve(reach: int, steps: int) -> list[dict]:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at(step, config)
         batch = torch.randint(PICTURES, (config.batch_size,), generator=generator)
-        loss = model({"latents": latents[batch], "states": states[batch]}, generator)
+        loss = model({"pictures": latents[batch], "states": states[batch]}, generator)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
         optimizer.step()

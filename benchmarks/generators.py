@@ -12,17 +12,17 @@ from collections.abc import Callable
 
 import torch
 
-from vislm_tutorial.generators import BackboneConfig, FlowGenerator, build_backbone
+from vislm_tutorial.generators import FlowConfig, FlowGenerator, build_backbone
 from vislm_tutorial.types import Condition
 
 WIDTH, TOKENS = 192, 16  # of the condition
 # Side and channels of the grid: the latents of 64 px images, and 32 px images themselves.
 GRIDS = {"latents 8 x 8": (8, 8), "pixels 32 x 32": (32, 3)}
 BACKBONES = {
-    "dit, patch 1": BackboneConfig("dit", patch_size=1),
-    "dit, patch 2": BackboneConfig("dit", patch_size=2),
-    "dit, patch 4": BackboneConfig("dit", patch_size=4),
-    "unet": BackboneConfig("unet", width=48, heads=4),
+    "dit, patch 1": FlowConfig(backbone="dit", patch_size=1),
+    "dit, patch 2": FlowConfig(backbone="dit", patch_size=2),
+    "dit, patch 4": FlowConfig(backbone="dit", patch_size=4),
+    "unet": FlowConfig(backbone="unet", width=48, heads=4),
 }
 
 
@@ -49,7 +49,7 @@ def rate(work: Callable[[], None], images: int, seconds: float, device: str) -> 
 
 
 def measure(
-    config: BackboneConfig, side: int, channels: int, options: argparse.Namespace
+    config: FlowConfig, side: int, channels: int, options: argparse.Namespace
 ) -> tuple[int, float, float]:
     """Parameters, images a second in training, images a second drawn."""
     device, batch = options.device, options.batch

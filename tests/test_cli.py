@@ -159,7 +159,7 @@ RECIPE = {
     "name": "tiny",
     "data": {"size": 12, "image_size": 16, "validation": 2},
     "fusion": {"kind": "projector", "width": 16, "depth": 0},
-    "backbone": {"kind": "dit", "width": 16, "depth": 1, "heads": 2},
+    "generator": {"kind": "flow", "backbone": "dit", "width": 16, "depth": 1, "heads": 2},
     "autoencoder": {"patch_size": 2, "channels": [8, 16], "latent_channels": 4, "norm_groups": 4},
     "autoencoder_training": STAGE,
     "training": STAGE,

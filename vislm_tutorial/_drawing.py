@@ -16,9 +16,8 @@ from torch import Tensor
 
 from .data.images import to_pils
 from .encoders.base import check_captions
+from .generators import Generator
 
-GUIDANCE_SCALE = 4.0  # of the shipped weights, unless another is asked for
-NUM_INFERENCE_STEPS = 40
 SCHEDULERS = {
     "euler": FlowMatchEulerDiscreteScheduler,
     "heun": FlowMatchHeunDiscreteScheduler,
@@ -39,16 +38,36 @@ def checked_prompts(prompt: str | Sequence[str]) -> list[str]:
     return check_captions(prompt)
 
 
-def checked_guidance(scale: float) -> float:
+def checked_settings(family: Generator, asked: dict[str, float | None]) -> dict[str, float]:
+    """The family's settings with those in their place that were asked for (not None).
+
+    Raises:
+        TypeError, ValueError: for one that the family does not have, or out of its range.
+    """
+    chosen = {name: value for name, value in asked.items() if value is not None}
+    for name, value in chosen.items():
+        if name not in family.settings:
+            known = ", ".join(family.settings) or "none"
+            raise ValueError(
+                f"{name} is {value!r}, but a {type(family).__name__} has no such setting; "
+                f"it has {known}."
+            )
+        if name == "num_inference_steps":
+            chosen[name] = at_least_one(value, name)
+        else:
+            chosen[name] = _not_negative(value, name, family.settings[name])
+    return family.settings | chosen
+
+
+def _not_negative(value: float, name: str, default: float) -> float:
     """A finite number of 0 or more."""
-    if isinstance(scale, bool) or not isinstance(scale, (int, float)):
-        raise TypeError(f"guidance_scale is {scale!r}; expected a number, say {GUIDANCE_SCALE}.")
-    if not (math.isfinite(scale) and scale >= 0):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} is {value!r}; expected a number, say {default}.")
+    if not (math.isfinite(value) and value >= 0):
         raise ValueError(
-            f"guidance_scale is {scale}; expected a finite number of 0 or more, "
-            f"say {GUIDANCE_SCALE}."
+            f"{name} is {value}; expected a finite number of 0 or more, say {default}."
         )
-    return float(scale)
+    return float(value)
 
 
 def at_least_one(value: int, name: str) -> int:

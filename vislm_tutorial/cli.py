@@ -240,7 +240,7 @@ def open_pipeline(folder: str | None):
 
     if folder is None:
         pipe = VisLMPipeline.from_bundled()
-    elif (Path(folder) / "flow").is_dir():  # the second stage of a run
+    elif (Path(folder) / "generator").is_dir():  # the last stage of a run
         pipe = VisLMPipeline.from_run(folder)
     else:
         pipe = VisLMPipeline.from_pretrained(folder)

@@ -21,22 +21,20 @@ from torch import Tensor
 
 from . import registry
 from ._drawing import (
-    GUIDANCE_SCALE,
-    NUM_INFERENCE_STEPS,
     SCHEDULERS,
     at_least_one,
     check_number,
     check_output_type,
-    checked_guidance,
     checked_prompts,
+    checked_settings,
     chosen_scheduler,
     converted,
 )
 from .encoders import TextEncoder, load_encoder
 
-# diffusers loads a pipeline's parts only from modules that are imported already: noqa keeps these.
+# diffusers loads a pipeline's parts only from modules that are imported already.
 from .fusion import ProjectorFusion  # noqa: F401
-from .generators import Autoencoder, DiT, FlowGenerator, UNet  # noqa: F401
+from .generators import FlowGenerator, Generator, as_generator
 from .types import Condition
 
 SHARD_SIZE = "6MB"  # of exported weights, so that every file is easy to host and to review
@@ -50,9 +48,10 @@ class VisLMPipeline(DiffusionPipeline):
 
     Args:
         fusion: TextStates -> Condition.
-        backbone: the flow's velocity.
-        scheduler: a flow-matching scheduler of diffusers; `pipe.scheduler = ...` replaces it.
-        autoencoder: of the latents; None: the backbone draws pixels.
+        backbone: the generator's network (`Generator.network`): a flow's velocity, say.
+        scheduler: of a flow, a flow-matching scheduler of diffusers; `pipe.scheduler = ...`
+            replaces it. None: the generator is no flow.
+        autoencoder: of the latents or codes; None: the backbone draws pixels.
         encoder: the language model; None: loaded from the four settings below.
         encoder_name, encoder_layers, encoder_max_length: as in `encoders.load_encoder`.
         encoder_fingerprint: of the encoder in training; "": not known.
@@ -62,13 +61,13 @@ class VisLMPipeline(DiffusionPipeline):
         registry.AssetError: if the encoder is not on this machine; says how to get it.
     """
 
-    _optional_components = ["autoencoder"]
+    _optional_components = ["autoencoder", "scheduler"]
 
     def __init__(
         self,
         fusion: ModelMixin,
         backbone: ModelMixin,
-        scheduler: SchedulerMixin,
+        scheduler: SchedulerMixin | None = None,
         autoencoder: ModelMixin | None = None,
         encoder: TextEncoder | None = None,
         encoder_name: str = "minilm",
@@ -155,18 +154,25 @@ class VisLMPipeline(DiffusionPipeline):
             encoder = load_encoder(recipe.encoder.name, recipe.encoder.layers)
         model = build_model(recipe, encoder.width, autoencoder)
         model.load_state_dict(weights)
-        scheduler = SCHEDULERS["stochastic"]()
-        return cls(model.fusion, model.backbone, scheduler, autoencoder, encoder)
+        is_flow = isinstance(model.generator, FlowGenerator)
+        scheduler = SCHEDULERS["stochastic"]() if is_flow else None
+        return cls(model.fusion, model.generator.network, scheduler, autoencoder, encoder)
+
+    @property
+    def generator(self) -> Generator:
+        """The generator that draws, behind its autoencoder if it has one."""
+        return as_generator(self.backbone, self.autoencoder)
 
     @torch.no_grad()
     def __call__(
         self,
         prompt: str | Sequence[str],
-        guidance_scale: float = GUIDANCE_SCALE,
-        num_inference_steps: int = NUM_INFERENCE_STEPS,
+        guidance_scale: float | None = None,
+        num_inference_steps: int | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         num_images_per_prompt: int = 1,
         scheduler: str | SchedulerMixin | None = None,
+        temperature: float | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callable[[VisLMPipeline, int, Tensor, dict], dict] | None = None,
@@ -177,18 +183,20 @@ class VisLMPipeline(DiffusionPipeline):
             prompt: a caption, or several; "" draws whatever comes. What exceeds the encoder's
                 `max_length` tokens is cut off with one warning.
             guidance_scale: w in v = v_empty + w (v_caption - v_empty), 0 or more; 1 asks the
-                caption alone, at half the cost.
-            num_inference_steps: n; the backbone is called n times, with Heun 2 n - 1 times.
+                caption alone, at half the cost. This, steps and temperature: None takes the
+                family's own (`pipe.generator.settings`).
+            num_inference_steps: of a flow, n; the backbone is called n times, with Heun 2 n - 1.
             generator: of all noise. A list of one an image makes each image independent of which
                 others are drawn beside it (up to rounding).
             num_images_per_prompt: they follow each other: all of the first caption, then the next.
             scheduler: "euler", "heun", "stochastic" (Euler with fresh noise after each step) or a
                 flow-matching scheduler of diffusers, for this call; None: the pipeline's own.
+            temperature: of families that draw from distributions of their own: 0 or more.
             output_type: "pil": a list of pictures; "pt": (B, 3, H, W) float in [-1, 1], as
                 everywhere in this package (diffusers' pipelines give [0, 1]); "np": (B, H, W, 3)
                 float32 in [0, 1].
             return_dict: False gives the tuple `(images,)`.
-            callback_on_step_end: diffusers' convention: called as
+            callback_on_step_end: of a flow; diffusers' convention: called as
                 `callback(pipe, step, timestep, {"latents": x})`; `{"latents": x}` that it returns
                 takes the place of x.
 
@@ -196,32 +204,51 @@ class VisLMPipeline(DiffusionPipeline):
             An object with `.images`.
 
         Raises:
-            TypeError, ValueError: for an argument out of its range; the message says which.
+            TypeError, ValueError: for an argument out of its range, or that this family of
+                generators does not have; the message says which.
         """
         prompts = checked_prompts(prompt)
-        scale = checked_guidance(guidance_scale)
-        steps = at_least_one(num_inference_steps, "num_inference_steps")
+        family = self.generator
+        asked = {
+            "guidance_scale": guidance_scale,
+            "num_inference_steps": num_inference_steps,
+            "temperature": temperature,
+        }
+        settings = checked_settings(family, asked)
         each = at_least_one(num_images_per_prompt, "num_images_per_prompt")
         check_number(len(prompts) * each)
         check_output_type(output_type)
-        scheduler = chosen_scheduler(scheduler, self.scheduler)
         condition, empty = self.encode_prompt(prompts)
-        rows = torch.arange(len(prompts)).repeat_interleave(each)
-        with self.progress_bar(total=steps) as bar:
+        condition = condition[torch.arange(len(prompts)).repeat_interleave(each)]
+        if family.guided:
+            settings["unconditional"] = empty
+        if isinstance(family, FlowGenerator):
+            settings["scheduler"] = chosen_scheduler(scheduler, self.scheduler)
+            with self._each_step(settings["scheduler"], callback_on_step_end) as on_step:
+                images = family.sample(condition, generator=generator, on_step=on_step, **settings)
+        elif scheduler is not None or callback_on_step_end is not None:
+            raise ValueError(
+                f"scheduler and callback_on_step_end are for flows; this pipeline draws with a "
+                f"{type(family).__name__}."
+            )
+        else:
+            images = family.sample(condition, generator=generator, **settings)
+        images = converted(images, output_type)
+        return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    @contextmanager
+    def _each_step(self, scheduler: SchedulerMixin, callback: Callable | None) -> Iterator:
+        """What a sampler is to call after each step: moves the bar on, and asks the callback."""
+        with self.progress_bar(total=1) as bar:
 
             def on_step(number: int, timestep: Tensor, x: Tensor) -> Tensor | None:
                 bar.total = len(scheduler.timesteps)
                 bar.update()
-                if callback_on_step_end is None:
+                if callback is None:
                     return None
-                changed = callback_on_step_end(self, number, timestep, {"latents": x})
-                return (changed or {}).get("latents")
+                return (callback(self, number, timestep, {"latents": x}) or {}).get("latents")
 
-            images = FlowGenerator(self.backbone, self.autoencoder).sample(
-                condition[rows], empty, scale, steps, scheduler, generator, on_step
-            )
-        images = converted(images, output_type)
-        return ImagePipelineOutput(images=images) if return_dict else (images,)
+            yield on_step
 
     def encode_prompt(self, prompts: Sequence[str]) -> tuple[Condition, Condition]:
         """The conditions of B captions, and that of the empty one (B = 1)."""
@@ -292,7 +319,7 @@ def save_bundled(run_dir: str | Path, folder: str | Path) -> Path:
     (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     copies = {
         RECIPE_FILE: RECIPE_FILE,
-        "flow/log.jsonl": "log.jsonl",
+        "generator/log.jsonl": "log.jsonl",
         "autoencoder/log.jsonl": "autoencoder/log.jsonl",
         "autoencoder/run.json": "autoencoder/run.json",
     }

@@ -8,18 +8,33 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import UniPCMultistepScheduler
+from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 from PIL import Image
 from safetensors.torch import load_file
 from torch.utils.data import Subset
 
 from vislm_tutorial.fusion import FusionConfig
-from vislm_tutorial.generators import Autoencoder, AutoencoderConfig, BackboneConfig
+from vislm_tutorial.generators import (
+    Autoencoder,
+    AutoencoderConfig,
+    CodebookConfig,
+    CodeGenerator,
+    FlowConfig,
+    FlowGenerator,
+    ImageGPTConfig,
+    VQAutoencoder,
+)
 from vislm_tutorial.pipeline import VisLMPipeline, save_bundled
 from vislm_tutorial.training.autoencoding import load_autoencoder
 from vislm_tutorial.training.checkpoint import checkpoint_steps
 from vislm_tutorial.training.config import TrainingConfig
-from vislm_tutorial.training.datasets import DataConfig, encode_images, load_images, split_rows
+from vislm_tutorial.training.datasets import (
+    DataConfig,
+    as_batch,
+    load_images,
+    prepare_pictures,
+    split_rows,
+)
 from vislm_tutorial.training.recipe import Recipe, load_recipe, train_recipe
 from vislm_tutorial.training.runs import run_recipe, run_weights
 
@@ -37,7 +52,7 @@ TINY = Recipe(
     "tiny",
     data=DataConfig(size=24, image_size=16, validation=4),
     fusion=FusionConfig("projector", width=16, depth=1, heads=2),
-    backbone=BackboneConfig("dit", width=16, depth=1, heads=2, patch_size=2),
+    generator=FlowConfig(backbone="dit", width=16, depth=1, heads=2, patch_size=2),
     autoencoder=AutoencoderConfig(2, (8, 16), latent_channels=4, norm_groups=4),
     autoencoder_training=STEPS,
     training=STEPS,
@@ -90,7 +105,7 @@ def test_every_recipe_of_the_package_reads_and_bears_its_files_name(path):
 def test_smollm2s_recipe_differs_from_scenes_in_the_language_model_alone():
     scenes, other = load_recipe("scenes"), load_recipe("scenes-smollm2")
     assert other.encoder == replace(scenes.encoder, name="smollm2")
-    for name in ("data", "fusion", "backbone", "training", "caption_dropout"):
+    for name in ("data", "fusion", "generator", "training", "caption_dropout"):
         assert getattr(other, name) == getattr(scenes, name), name
 
 
@@ -102,9 +117,12 @@ def test_an_unknown_recipe_names_the_known_ones():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: x\nbackbone:\n  dept: 3", "unknown key 'dept'. Did you mean 'depth'"),
+        ("name: x\ngenerator:\n  dept: 3", "unknown key 'dept'. Did you mean 'depth'"),
         ("name: [x", "bad.yaml is not valid YAML"),
         ("name: x\nautoencoder: null\nautoencoder_from: bundled", "means pixels, but"),
+        ("name: x\nautoencoder: null\ncodebook: {codes: 8}", "which is of latents"),
+        ("name: x\ngenerator: {kind: gtp}", "kind is 'gtp'.*flow, image_gpt"),
+        ("name: x\ngenerator: {kind: image_gpt}\nweights_from: bundled", "only a flow goes on"),
         ("name: x\nweights_from: bundled", "set autoencoder_from, now '', to it too"),
         ("name: x\ndata: {validation: 0}\ntraining: {validate_every: 5}", "nothing to validate on"),
     ],
@@ -134,18 +152,24 @@ def test_rows_are_split_once_and_for_all():
         split_rows(1, folder)
 
 
-def test_latents_are_computed_in_order_and_without_an_autoencoder_are_the_pixels():
+def test_pictures_are_prepared_in_order_and_kept_small():
     pictures = load_images(DataConfig(size=5, image_size=16))
     single = torch.stack([pictures[i]["image"] for i in range(5)])
-    torch.testing.assert_close(
-        encode_images(pictures, None, batch_size=2).float(), single, atol=1e-3, rtol=0
-    )
+    pixels = prepare_pictures(pictures, FlowGenerator(torch.nn.Identity()))
+    assert pixels.dtype == torch.uint8
+    torch.testing.assert_close(as_batch(pixels), single, atol=0.5 / 127.5 + 1e-6, rtol=0)
     subset = Subset(pictures, [3, 1])
-    autoencoder = Autoencoder(2, (8,), latent_channels=4, norm_groups=4).eval()
-    expected = autoencoder.encode(single[[3, 1]])
-    found = encode_images(subset, autoencoder, batch_size=1)
-    assert found.dtype == torch.float16
-    torch.testing.assert_close(found.float(), expected, atol=5e-3, rtol=0)
+    shape = {"patch_size": 2, "channels": (8,), "latent_channels": 4, "norm_groups": 4}
+    autoencoder = Autoencoder(**shape).eval()
+    latents = prepare_pictures(subset, FlowGenerator(torch.nn.Identity(), autoencoder))
+    assert latents.dtype == torch.float16
+    torch.testing.assert_close(
+        as_batch(latents), autoencoder.encode(single[[3, 1]]), atol=5e-3, rtol=0
+    )
+    with_codebook = VQAutoencoder(codes=300, **shape).eval()
+    codes = prepare_pictures(subset, CodeGenerator(torch.nn.Identity(), with_codebook))
+    assert codes.dtype == torch.int16
+    assert torch.equal(as_batch(codes), with_codebook.encode_codes(single[[3, 1]]))
 
 
 # --- running ------------------------------------------------------------------------------------
@@ -154,31 +178,33 @@ def test_latents_are_computed_in_order_and_without_an_autoencoder_are_the_pixels
 def test_a_run_leaves_what_is_needed_to_understand_and_to_use_it(run):
     assert run_recipe(run) == TINY
     for file in ("log.jsonl", "run.json", "model.safetensors", "samples/step-00000004.png"):
-        assert (run / "flow" / file).is_file(), file
-    lines = [json.loads(line) for line in (run / "flow" / "log.jsonl").read_text().splitlines()]
+        assert (run / "generator" / file).is_file(), file
+    lines = [
+        json.loads(line) for line in (run / "generator" / "log.jsonl").read_text().splitlines()
+    ]
     assert [line["step"] for line in lines if "validation/loss" in line] == [2, 4]
-    assert load_file(run / "latents.safetensors")["latents"].shape == (24, 4, 4, 4)
-    stages = [json.loads((run / s / "run.json").read_text()) for s in ("autoencoder", "flow")]
-    assert [stage["meta"]["stage"] for stage in stages] == ["autoencoder", "flow"]
+    assert load_file(run / "pictures.safetensors")["pictures"].shape == (24, 4, 4, 4)
+    stages = [json.loads((run / s / "run.json").read_text()) for s in ("autoencoder", "generator")]
+    assert [stage["meta"]["stage"] for stage in stages] == ["autoencoder", "generator"]
 
 
 def test_stopped_in_either_stage_it_goes_on_to_the_same_weights(run, tmp_path):
     folder = tmp_path / "pieces"
     first = train(TINY, folder, max_minutes=A_MOMENT)
     assert (first.stopped, first.step) == ("time", 1)
-    assert not (folder / "autoencoder" / "model").exists() and not (folder / "flow").exists()
+    assert not (folder / "autoencoder" / "model").exists() and not (folder / "generator").exists()
     train(replace(TINY, training=replace(STEPS, max_minutes=A_MOMENT)), folder)
-    assert checkpoint_steps(folder / "flow") == [1]
+    assert checkpoint_steps(folder / "generator") == [1]
     again = train(TINY, folder)
     assert (again.stopped, again.step) == ("done", 4)
-    for file in ("flow/model.safetensors", "latents.safetensors"):
+    for file in ("generator/model.safetensors", "pictures.safetensors"):
         expected, found = load_file(run / file), load_file(folder / file)
         assert all(torch.equal(expected[name], found[name]) for name in expected), file
 
 
 def test_another_recipe_or_other_pictures_in_the_same_folder_are_refused(run, tmp_path):
-    deeper = replace(TINY, backbone=replace(TINY.backbone, depth=2))
-    with pytest.raises(ValueError, match="begun with backbone .*depth=1.*another run folder"):
+    deeper = replace(TINY, generator=replace(TINY.generator, depth=2))
+    with pytest.raises(ValueError, match="begun with generator .*depth=1.*another run folder"):
         train(deeper, run)
     longer = replace(TINY, training=replace(STEPS, batch_size=8))
     with pytest.raises(ValueError, match="batch_size=4, now it is 8"):
@@ -214,7 +240,7 @@ def test_a_run_goes_on_from_trained_weights(run, tmp_path):
 
     for part, change in (
         ("fusion", {"fusion": FusionConfig("pooled", width=16)}),
-        ("backbone", {"backbone": replace(TINY.backbone, heads=1)}),  # the same tensors
+        ("backbone", {"generator": replace(TINY.generator, heads=1)}),  # the same tensors
     ):
         with pytest.raises(ValueError, match=f"The {part} in .*trained has .*make them equal"):
             train(replace(base, **change), tmp_path / part)
@@ -225,7 +251,7 @@ def test_a_run_goes_on_from_trained_weights(run, tmp_path):
 
 
 def test_the_autoencoders_latents_are_normalised(run):
-    latents = load_file(run / "latents.safetensors")["latents"].float()
+    latents = load_file(run / "pictures.safetensors")["pictures"].float()
     assert latents.mean(dim=(0, 2, 3)).abs().max() < 0.2
     assert (latents.std(dim=(0, 2, 3)) - 1).abs().max() < 0.2
 
@@ -240,7 +266,7 @@ def test_in_pixel_space_there_is_one_stage(tmp_path):
     recipe = replace(
         TINY,
         data=DataConfig(size=12, image_size=16, validation=2),
-        backbone=BackboneConfig("unet", width=8, heads=2),
+        generator=FlowConfig(backbone="unet", width=8, heads=2),
         autoencoder=None,
     )
     assert train(recipe, tmp_path).stopped == "done"
@@ -274,7 +300,7 @@ def test_own_pictures_train_and_stop_early(tmp_path):
     result = train(recipe, tmp_path / "run")
     assert result.stopped == "early" and result.step == result.best_step + 2 < 60
     weights, record = run_weights(tmp_path / "run")
-    best = load_file(tmp_path / "run" / "flow" / "best.safetensors")
+    best = load_file(tmp_path / "run" / "generator" / "best.safetensors")
     assert record["best_step"] == result.best_step
     assert all(torch.equal(weights[name], best[name]) for name in best)
     write_folder(pictures, ["red", "blue", "green", "white"] * 4)
@@ -287,29 +313,29 @@ def test_own_pictures_train_and_stop_early(tmp_path):
 
 def test_from_run_draws_with_the_trained_weights(run):
     pipe = VisLMPipeline.from_run(run)
-    trained = load_file(run / "flow" / "model.safetensors")
+    trained = load_file(run / "generator" / "model.safetensors")
     for name, value in pipe.backbone.state_dict().items():
-        assert torch.equal(value, trained[f"backbone.{name}"])
+        assert torch.equal(value, trained[f"generator.backbone.{name}"])
     assert pipe.encoder.layers == "mean" and draw(pipe).shape == (1, 3, 16, 16)
 
 
 def test_from_run_takes_the_averaged_weights_of_a_run_that_is_still_going_on(run, tmp_path):
-    for file in ("recipe.yaml", "autoencoder/model", "flow/checkpoint-00000004.safetensors"):
+    for file in ("recipe.yaml", "autoencoder/model", "generator/checkpoint-00000004.safetensors"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).symlink_to(run / file)
     weights, record = run_weights(tmp_path)
-    finished = load_file(run / "flow" / "model.safetensors")
+    finished = load_file(run / "generator" / "model.safetensors")
     assert weights.keys() == finished.keys() and record["step"] == 4 and record["stopped"] is None
     assert all(torch.equal(weights[name], finished[name]) for name in finished)
     assert torch.equal(draw(VisLMPipeline.from_run(tmp_path)), draw(VisLMPipeline.from_run(run)))
 
 
 def test_a_checkpoint_newer_than_the_finished_piece_is_taken(run, tmp_path):
-    folder = tmp_path / "flow"
+    folder = tmp_path / "generator"
     folder.mkdir()
     for file in ("model.safetensors", "checkpoint-00000004.safetensors"):
-        (folder / file).symlink_to(run / "flow" / file)
-    record = json.loads((run / "flow" / "run.json").read_text())
+        (folder / file).symlink_to(run / "generator" / file)
+    record = json.loads((run / "generator" / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(record | {"step": 2, "stopped": "time"}))
     assert run_weights(tmp_path)[1]["stopped"] is None
     (folder / "run.json").write_text(json.dumps(record))
@@ -335,7 +361,7 @@ def test_export_is_half_precision_and_says_where_it_comes_from(run, tmp_path):
     for part in ("fusion", "backbone", "autoencoder"):
         tensors = load_file(folder / part / "diffusion_pytorch_model.safetensors")
         assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
-    assert (folder / "log.jsonl").read_text() == (run / "flow" / "log.jsonl").read_text()
+    assert (folder / "log.jsonl").read_text() == (run / "generator" / "log.jsonl").read_text()
     assert (folder / "autoencoder" / "run.json").is_file()
     assert json.loads((folder / "run.json").read_text())["stopped"] == "done"
     assert load_recipe(folder / "recipe.yaml") == TINY
@@ -364,9 +390,60 @@ def test_large_weights_are_exported_in_files_of_less_than_six_megabytes(run, tmp
 
 def test_a_trained_pipeline_takes_another_scheduler_of_diffusers(run):
     pipe = VisLMPipeline.from_run(run)
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler()
     euler = draw(pipe)
     pipe.scheduler = UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True
     )
     other = draw(pipe)
     assert 0 < (other - euler).abs().max() < 0.5
+
+
+# --- other families -----------------------------------------------------------------------------
+
+GPT = replace(
+    TINY,
+    generator=ImageGPTConfig(width=16, depth=1, heads=2, max_prefix=32),
+    codebook=CodebookConfig(codes=12),
+    codebook_training=STEPS,
+)
+
+
+def test_image_gpt_trains_over_a_codebook_and_draws(tmp_path):
+    folder = tmp_path / "run"
+    stopped = train(GPT, folder, max_minutes=A_MOMENT)
+    assert stopped.stopped == "time" and not (folder / "codebook").exists()
+    assert train(GPT, folder).stopped == "done"
+    for stage in ("autoencoder", "codebook", "generator"):
+        assert json.loads((folder / stage / "run.json").read_text())["meta"]["stage"] == stage
+    codes = load_file(folder / "pictures.safetensors")["pictures"]
+    assert codes.shape == (24, 4, 4) and codes.dtype == torch.int16 and len(codes.unique()) > 2
+    assert (folder / "generator" / "samples" / "step-00000004.png").is_file()
+    pipe = VisLMPipeline.from_run(folder)
+    assert pipe.scheduler is None
+    pipe.set_progress_bar_config(disable=True)
+
+    def gpt(caption: str, seed: int = 0, **options) -> torch.Tensor:
+        noise = torch.Generator().manual_seed(seed)
+        return pipe(caption, generator=noise, output_type="pt", **options).images
+
+    drawn = gpt("a red circle")
+    assert drawn.shape == (1, 3, 16, 16) and torch.equal(gpt("a red circle"), drawn)
+    assert not torch.equal(gpt("a red circle", seed=1), drawn)
+    for mistake, message in (
+        ({"num_inference_steps": 3}, "CodeGenerator has no such setting; it has guidance_scale"),
+        ({"scheduler": "euler"}, "are for flows"),
+        ({"temperature": -1.0}, "temperature is -1.0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            gpt("a red circle", **mistake)
+    save_bundled(folder, tmp_path / "weights")
+    again = VisLMPipeline.from_pretrained(tmp_path / "weights", encoder=pipe.encoder)
+    again.set_progress_bar_config(disable=True)
+    assert isinstance(again.autoencoder, VQAutoencoder)
+    assert again("a red circle", temperature=0.0, output_type="pt").images.shape == drawn.shape
+
+
+def test_image_gpt_wants_a_codebook(tmp_path):
+    with pytest.raises(ValueError, match="add a `codebook:` section"):
+        train(replace(GPT, codebook=None), tmp_path)

@@ -65,6 +65,20 @@ class Autoencoder(ModelMixin, ConfigMixin):
         """Pixels on the side of one latent cell: f."""
         return self.config.patch_size * 2 ** (len(self.config.channels) - 1)
 
+    def cells(self, image_size: int) -> int:
+        """Cells on the side of the latent grid of a picture with `image_size` pixels on its side.
+
+        Raises:
+            ValueError: if the picture does not divide into cells.
+        """
+        side, rest = divmod(image_size, self.downsampling)
+        if rest:
+            raise ValueError(
+                f"image_size is {image_size}; expected a multiple of {self.downsampling}, the "
+                "pixels on the side of one of the autoencoder's cells."
+            )
+        return side
+
     def posterior(self, images: Tensor) -> DiagonalGaussianDistribution:
         """q(z | x) for (B, 3, H, W) images in [-1, 1]; its mode is (B, C, H / f, W / f)."""
         folded = F.pixel_unshuffle(images, self.config.patch_size)

@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from ..types import Condition
 from .noise import Generators
 
+if TYPE_CHECKING:
+    from .autoencoder import Autoencoder
+
 
 class Generator(nn.Module):
-    """Condition -> image. One loop trains every family, because a family is only these methods."""
+    """Condition -> image. One loop trains every family, because a family is only these methods.
+
+    Attributes:
+        settings: what may be turned while drawing, with defaults: keyword arguments of `sample`.
+    """
+
+    settings: ClassVar[dict[str, float]] = {}
+
+    @property
+    def network(self) -> nn.Module:
+        """What is saved of it, a diffusers model; `as_generator` is the way back."""
+        return self
+
+    @property
+    def guided(self) -> bool:
+        """Whether `sample` takes `unconditional` and `guidance_scale`."""
+        return "guidance_scale" in self.settings
+
+    def behind(self, autoencoder: Autoencoder | None) -> Generator:
+        """The same networks, drawing through an autoencoder that stays frozen."""
+        if autoencoder is not None:
+            raise ValueError(f"a {type(self).__name__} draws pixels; it uses no autoencoder.")
+        return self
 
     def prepare(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) images in [-1, 1] as the loss sees them: pixels, latents or codes.

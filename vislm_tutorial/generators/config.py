@@ -1,4 +1,4 @@
-"""Which backbone, and how large."""
+"""Which family, and how large: from a recipe's `generator` section to the network."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from typing import Literal
 
 from diffusers.models.modeling_utils import ModelMixin
 
+from .autoencoder import Autoencoder
+from .base import Generator
 from .dit import DiT
+from .flow import FlowGenerator
+from .image_gpt import CodeGenerator, ImageGPT, ImageGPTConfig
 from .unet import UNet
+from .vq import VQAutoencoder
 
 
 @dataclass(frozen=True)
-class BackboneConfig:
-    """A flow backbone by name; what a kind does not use is ignored."""
+class FlowConfig:
+    """Flow matching with a backbone by name; what a backbone does not use is ignored."""
 
-    kind: Literal["dit", "unet"] = "dit"
+    kind: Literal["flow"] = "flow"
+    backbone: Literal["dit", "unet"] = "dit"
     width: int = 192  # D of the transformer; channels of the U-Net's first stage
     depth: int = 8  # DiT: blocks
     heads: int = 6  # of each attention
@@ -23,16 +29,67 @@ class BackboneConfig:
     multipliers: tuple[int, ...] = (1, 2, 3)  # U-Net: channels of each stage, in widths
 
 
+GeneratorConfig = FlowConfig | ImageGPTConfig
+
+
+def build_generator(
+    config: GeneratorConfig,
+    image_size: int,
+    autoencoder: Autoencoder | None,
+    condition_width: int,
+) -> Generator:
+    """The generator that `config` names, with fresh weights, to be trained.
+
+    Args:
+        image_size: side of the pictures in pixels.
+        autoencoder: what it will draw behind (`Generator.behind`), here only for its shape; None:
+            it draws pixels.
+        condition_width: D of the condition.
+
+    Raises:
+        ValueError: if the pictures do not divide into cells, or the family asks for another kind of
+            autoencoder.
+    """
+    side = image_size if autoencoder is None else autoencoder.cells(image_size)
+    if isinstance(config, ImageGPTConfig):
+        if not isinstance(autoencoder, VQAutoencoder):
+            raise ValueError(
+                "image_gpt writes codes, so it needs an autoencoder with a codebook; add a "
+                "`codebook:` section to the recipe."
+            )
+        shape = {"width": config.width, "depth": config.depth, "heads": config.heads}
+        return CodeGenerator(
+            ImageGPT(
+                codes=autoencoder.config.codes,
+                grid_size=side,
+                max_prefix=config.max_prefix,
+                condition_width=condition_width,
+                **shape,
+            )
+        )
+    channels = 3 if autoencoder is None else autoencoder.config.latent_channels
+    return FlowGenerator(build_backbone(config, side, channels, condition_width))
+
+
+def as_generator(network: ModelMixin, autoencoder: Autoencoder | None) -> Generator:
+    """The generator that a saved network belongs to (`Generator.network`), ready to draw."""
+    if isinstance(network, Generator):
+        return network.behind(autoencoder)
+    if isinstance(network, ImageGPT):
+        return CodeGenerator(network, autoencoder)
+    return FlowGenerator(network, autoencoder)
+
+
 def build_backbone(
-    config: BackboneConfig, sample_size: int, channels: int, condition_width: int
+    config: FlowConfig, sample_size: int, channels: int, condition_width: int
 ) -> ModelMixin:
-    """The network that `config` names, for (B, channels, sample_size, sample_size) grids."""
+    """The flow's network that `config` names, for (B, channels, sample_size, sample_size) grids."""
     sizes = {
         "sample_size": sample_size,
         "in_channels": channels,
         "condition_width": condition_width,
     }
-    if config.kind == "unet":
+    if config.backbone == "unet":
         return UNet(**sizes, width=config.width, heads=config.heads, multipliers=config.multipliers)
     return DiT(
         **sizes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from ..losses import flow_matching, guided
 from ..types import Condition
+from .autoencoder import Autoencoder
 from .base import Generator, doubled
 from .noise import Generators, normal
 
@@ -40,12 +42,23 @@ class FlowGenerator(Generator):
         autoencoder: an `Autoencoder` that stays frozen; None: the backbone works on pixels.
     """
 
-    def __init__(self, backbone: nn.Module, autoencoder: nn.Module | None = None):
+    settings: ClassVar[dict[str, float]] = {"guidance_scale": 4.0, "num_inference_steps": 40}
+
+    def __init__(self, backbone: nn.Module, autoencoder: Autoencoder | None = None):
         super().__init__()
         self.backbone = backbone
         self.autoencoder = autoencoder
         if autoencoder is not None:
             autoencoder.requires_grad_(False)
+
+    @property
+    def network(self) -> nn.Module:
+        """The backbone."""
+        return self.backbone
+
+    def behind(self, autoencoder: Autoencoder | None) -> FlowGenerator:
+        """The same backbone, drawing through an autoencoder that stays frozen."""
+        return FlowGenerator(self.backbone, autoencoder)
 
     def prepare(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) images in [-1, 1] as the backbone sees them, (B, C, h, w)."""

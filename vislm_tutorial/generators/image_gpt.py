@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -14,12 +15,14 @@ from ..losses import guided, pixel_cross_entropy
 from ..types import Condition
 from .base import Generator, doubled
 from .noise import Generators, uniform
+from .vq import VQAutoencoder
 
 
 @dataclass(frozen=True)
 class ImageGPTConfig:
     """Shape of the transformer."""
 
+    kind: Literal["image_gpt"] = "image_gpt"
     width: int = 192  # D
     depth: int = 5  # blocks
     heads: int = 6  # of each attention
@@ -124,23 +127,34 @@ class ImageGPT(ModelMixin, ConfigMixin):
 
 
 class CodeGenerator(Generator):
-    """An `ImageGPT` with the tokeniser whose codes it writes.
+    """An `ImageGPT` behind the autoencoder whose codes it writes.
 
     Args:
         transformer: logits of the codes.
-        tokeniser: a `VQAutoencoder` that stays frozen; None: only the loss of codes is asked for.
+        autoencoder: with a codebook; stays frozen. None: only the loss of codes is asked for.
     """
 
-    def __init__(self, transformer: ImageGPT, tokeniser: nn.Module | None = None):
+    settings: ClassVar[dict[str, float]] = {"guidance_scale": 2.0, "temperature": 1.0}
+
+    def __init__(self, transformer: ImageGPT, autoencoder: VQAutoencoder | None = None):
         super().__init__()
         self.transformer = transformer
-        self.tokeniser = tokeniser
-        if tokeniser is not None:
-            tokeniser.requires_grad_(False)
+        self.autoencoder = autoencoder
+        if autoencoder is not None:
+            autoencoder.requires_grad_(False)
+
+    @property
+    def network(self) -> ImageGPT:
+        """The transformer."""
+        return self.transformer
+
+    def behind(self, autoencoder: VQAutoencoder | None) -> CodeGenerator:
+        """The same transformer, its codes drawn by an autoencoder that stays frozen."""
+        return CodeGenerator(self.transformer, autoencoder)
 
     def prepare(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) images in [-1, 1] -> codes (B, h, w)."""
-        return self.tokeniser.encode_codes(images)
+        return self.autoencoder.encode_codes(images)
 
     def prepared_loss(
         self, x: Tensor, condition: Condition, generator: torch.Generator | None = None
@@ -170,7 +184,7 @@ class CodeGenerator(Generator):
             generator: as for every generator.
         """
         codes = self.sample_codes(condition, unconditional, guidance_scale, temperature, generator)
-        return self.tokeniser.decode_codes(codes)
+        return self.autoencoder.decode_codes(codes)
 
     @torch.no_grad()
     def sample_codes(

@@ -1,4 +1,4 @@
-"""The first stage of a run: an autoencoder is trained on the run's pictures, or taken over."""
+"""The first stages of a run: an autoencoder is trained or taken over, and may get a codebook."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from torch.utils.data import Dataset
 
 from .. import registry
 from .._files import replaced_when_complete
-from ..generators import Autoencoder, AutoencoderObjective
+from ..generators import (
+    Autoencoder,
+    AutoencoderObjective,
+    CodebookObjective,
+    VQAutoencoder,
+)
 from .config import TrainingConfig
 from .datasets import picture_batches, stack_images
 from .loop import train
@@ -21,12 +26,13 @@ from .state import TrainingResult
 if TYPE_CHECKING:
     from .recipe import Recipe
 
+AUTOENCODER, CODEBOOK = "autoencoder", "codebook"  # folders of the stages in a run's
 BUNDLED = "bundled"  # `autoencoder_from` of the one that the package ships
 CALIBRATION = 1024  # pictures that latents are normalised by
 
 
 def load_autoencoder(source: str | Path) -> Autoencoder:
-    """A trained autoencoder, float32, in eval mode.
+    """A trained autoencoder, float32, in eval mode: with a codebook if it has one.
 
     Args:
         source: "bundled", or the folder of a run, of a pipeline, or of the autoencoder itself.
@@ -36,28 +42,16 @@ def load_autoencoder(source: str | Path) -> Autoencoder:
         registry.AssetError: if it is the bundled one, and this installation has none.
     """
     base = registry.find("scenes-weights") if source == BUNDLED else Path(source).expanduser()
-    for folder in (base / "autoencoder" / "model", base / "autoencoder", base):
+    stages = (base / CODEBOOK / "model", base / AUTOENCODER / "model", base / AUTOENCODER, base)
+    for folder in stages:
         if (folder / Autoencoder.config_name).is_file():
-            return Autoencoder.from_pretrained(folder).float().eval()
+            kind = Autoencoder.load_config(folder)["_class_name"]
+            model = VQAutoencoder if kind == VQAutoencoder.__name__ else Autoencoder
+            return model.from_pretrained(folder).float().eval()
     raise FileNotFoundError(
         f"There is no trained autoencoder in {base}; expected the folder of a run whose first "
         f"stage is done, of a pipeline that has one, or {BUNDLED!r}."
     )
-
-
-def latent_side(image_size: int, autoencoder: Autoencoder) -> int:
-    """Cells on the side of the latent grid of a picture with `image_size` pixels on its side.
-
-    Raises:
-        ValueError: if the picture does not divide into cells.
-    """
-    side, rest = divmod(image_size, autoencoder.downsampling)
-    if rest:
-        raise ValueError(
-            f"data.image_size is {image_size}; expected a multiple of {autoencoder.downsampling}, "
-            "the pixels on the side of one of the autoencoder's cells."
-        )
-    return side
 
 
 def prepare_autoencoder(
@@ -85,13 +79,13 @@ def prepare_autoencoder(
         return None
     if recipe.autoencoder_from:
         autoencoder = load_autoencoder(recipe.autoencoder_from)
-        latent_side(recipe.data.image_size, autoencoder)
+        autoencoder.cells(recipe.data.image_size)
         _save(autoencoder, target)
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         autoencoder = Autoencoder(**asdict(recipe.autoencoder))
-    latent_side(recipe.data.image_size, autoencoder)
+    autoencoder.cells(recipe.data.image_size)
     objective = AutoencoderObjective(autoencoder)
     result = train(
         objective,
@@ -100,7 +94,7 @@ def prepare_autoencoder(
         run_dir,
         collate=stack_images,
         validate=_reconstruction_error(held) if len(held) else None,
-        meta={"recipe": recipe.name, "stage": "autoencoder"},
+        meta={"recipe": recipe.name, "stage": AUTOENCODER},
     )
     if result.stopped in ("done", "early"):
         autoencoder.calibrate(next(picture_batches(pictures, CALIBRATION)).to(autoencoder.device))
@@ -108,14 +102,48 @@ def prepare_autoencoder(
     return result
 
 
+def prepare_codebook(
+    recipe: Recipe,
+    autoencoder: Autoencoder,
+    pictures: Dataset,
+    held: Dataset,
+    run_dir: Path,
+    config: TrainingConfig,
+) -> TrainingResult | None:
+    """Give a trained autoencoder the recipe's codebook: arguments and answer as above.
+
+    The codebook begins as the k-means of the pictures' latents, then all of it is trained.
+    """
+    target = run_dir / "model"
+    if target.is_dir():
+        return None
+    first = next(picture_batches(pictures, CALIBRATION)).to(autoencoder.device)
+    generator = torch.Generator().manual_seed(config.seed)
+    codes = recipe.codebook.codes
+    model = VQAutoencoder.from_autoencoder(autoencoder, codes, first, generator)
+    objective = CodebookObjective(model, recipe.codebook)
+    result = train(
+        objective,
+        pictures,
+        config,
+        run_dir,
+        collate=stack_images,
+        validate=_reconstruction_error(held) if len(held) else None,
+        meta={"recipe": recipe.name, "stage": CODEBOOK},
+    )
+    if result.stopped in ("done", "early"):
+        _save(model, target)
+    return result
+
+
 def _reconstruction_error(held: Dataset):
+    """Mean squared error of the pictures kept apart."""
     images: Tensor = next(picture_batches(held, len(held)))
 
     @torch.no_grad()
-    def validate(objective: AutoencoderObjective) -> dict[str, float]:
+    def validate(objective: AutoencoderObjective | CodebookObjective) -> dict[str, float]:
         model, pixels = objective.autoencoder, images.to(objective.autoencoder.device)
-        drawn = model.reconstruct(model.posterior(pixels).mode()).clamp(-1, 1)
-        return {"mse": (drawn - pixels).square().mean().item()}
+        return {"mse": (model.decode(model.encode(pixels)) - pixels).square().mean().item()}
 
     return validate
 

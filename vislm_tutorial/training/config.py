@@ -167,6 +167,12 @@ def _check(hint: Any, value: Any, where: str) -> Any:
 def _check_union(choices: tuple, value: Any, where: str) -> Any:
     if value is None and type(None) in choices:
         return None
+    kinds = {name: choice for choice in choices for name in _kinds(choice)}
+    if kinds and isinstance(value, Mapping):
+        kind = value.get("kind", next(iter(kinds)))
+        if kind not in kinds:
+            raise ValueError(f"{where}: kind is {kind!r}. {_suggest(kind, kinds)}")
+        return _check(kinds[kind], value, where)
     problems = []
     for choice in choices:
         if choice is not type(None):
@@ -175,6 +181,12 @@ def _check_union(choices: tuple, value: Any, where: str) -> Any:
             except (TypeError, ValueError) as problem:
                 problems.append(str(problem))
     raise TypeError(" Or: ".join(problems))
+
+
+def _kinds(choice: Any) -> tuple[str, ...]:
+    """The names that the `kind` field of a dataclass may hold; none without such a field."""
+    hint = _fields(choice).get("kind") if dataclasses.is_dataclass(choice) else None
+    return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
 
 
 def _check_tuple(arguments: tuple, value: Any, where: str) -> tuple:

@@ -1,4 +1,4 @@
-"""What the two stages of a run learn from: pictures, then latents with their captions' states."""
+"""What the stages of a run learn from: pictures, then prepared ones with their captions' states."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from ..data.captions import caption
 from ..data.rendering import render
 from ..data.scenes import sample_scenes
-from ..generators.autoencoder import Autoencoder
+from ..generators.base import Generator
 
 
 @dataclass(frozen=True)
@@ -91,26 +91,26 @@ class SceneImages(Dataset):
         ]
 
 
-class LatentCaptions(Dataset):
-    """Latents computed once, with the encoder's states of their captions.
+class PreparedCaptions(Dataset):
+    """Pictures as a generator's loss sees them, with the encoder's states of their captions.
 
-    A batch is `{"latents": (B, C, h, w), "states": TextStates}`, assembled whole by `__getitems__`
-    (use `collate=first`), because captions of a batch are padded together.
+    A batch is `{"pictures": as_batch(...), "states": TextStates}`, assembled whole by
+    `__getitems__` (use `collate=first`), because captions of a batch are padded together.
 
     Args:
-        latents: (N, C, h, w), kept as float16.
+        pictures: N of them, from `prepare_pictures`.
         captions: N of them.
         encoder: usually a `CachedEncoder`.
-        drop: how often a caption is replaced by "", which teaches the unconditional velocity that
+        drop: how often a caption is replaced by "", which teaches the unconditional answer that
             classifier-free guidance needs (Ho & Salimans 2022, algorithm 1).
     """
 
-    def __init__(self, latents: Tensor, captions: Sequence[str], encoder, drop: float = 0.1):
-        if len(latents) != len(captions):
+    def __init__(self, pictures: Tensor, captions: Sequence[str], encoder, drop: float = 0.1):
+        if len(pictures) != len(captions):
             raise ValueError(
-                f"{len(latents)} latents but {len(captions)} captions; one each is needed."
+                f"{len(pictures)} pictures but {len(captions)} captions; one each is needed."
             )
-        self.latents, self.captions = latents, captions
+        self.pictures, self.captions = pictures, captions
         self.encoder, self.drop = encoder, drop
 
     def __len__(self) -> int:
@@ -120,7 +120,7 @@ class LatentCaptions(Dataset):
         captions = ["" if torch.rand(()).item() < self.drop else self.captions[i] for i in indices]
         return [
             {
-                "latents": self.latents[list(indices)].float(),
+                "pictures": as_batch(self.pictures[list(indices)]),
                 "states": self.encoder.encode(captions),
             }
         ]
@@ -148,17 +148,33 @@ def picture_batches(dataset: Dataset, batch_size: int = 128) -> Iterator[Tensor]
 
 
 @torch.no_grad()
-def encode_images(
-    dataset: Dataset, autoencoder: Autoencoder | None, batch_size: int = 128
+def prepare_pictures(
+    dataset: Dataset, generator: Generator, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """All pictures as the backbone sees them, (N, C, h, w) float16 on the CPU.
+    """All pictures as the generator's loss sees them, on the CPU, as small as they can be kept.
 
-    These are latents, or without an autoencoder the pixels.
+    Args:
+        generator: behind its autoencoder, which is on `device`.
+
+    Returns:
+        (N, 3, H, W) uint8 pixels, (N, C, h, w) float16 latents, or (N, h, w) int16 codes.
     """
     parts = []
-    batches, total = picture_batches(dataset, batch_size), -(-len(dataset) // batch_size)
-    for images in tqdm(batches, "latents", total, leave=False, disable=None):  # on a terminal
-        if autoencoder is not None:
-            images = autoencoder.encode(images.to(autoencoder.device))
-        parts.append(images.half().cpu())
+    for images in tqdm(picture_batches(dataset), "pictures", leave=False, disable=None):
+        prepared = generator.prepare(images.to(device))
+        if prepared.shape == images.shape:
+            kept = prepared.add(1).mul(127.5).round().byte()
+        else:
+            kept = prepared.half() if prepared.is_floating_point() else prepared.short()
+        parts.append(kept.cpu())
     return torch.cat(parts)
+
+
+def as_batch(pictures: Tensor) -> Tensor:
+    """Some of what `prepare_pictures` gave, as `Generator.prepared_loss` takes it.
+
+    Pixels become float32 in [-1, 1], latents float32, codes int64.
+    """
+    if pictures.dtype == torch.uint8:
+        return pictures.float().div(127.5).sub(1)
+    return pictures.long() if pictures.dtype == torch.int16 else pictures.float()

@@ -1,8 +1,9 @@
 """A recipe: one YAML file that says everything about a text-to-image run, and the run itself.
 
-Two stages, each resumable: an autoencoder learns to fold images into latents, then the fusion and
-the backbone learn to draw latents from captions. The language model stays frozen, so each caption
-is encoded once and kept on disk.
+Up to three stages, each resumable: an autoencoder learns to fold images into latents, a codebook
+makes whole numbers of them where the generator writes codes, then the fusion and the generator
+learn from captions. The language model stays frozen, so each caption is encoded once and kept on
+disk.
 """
 
 from __future__ import annotations
@@ -25,16 +26,30 @@ from torch.utils.data import Dataset, Subset
 from .._files import replaced_when_complete
 from ..encoders import CachedEncoder, load_encoder
 from ..fusion import FusionConfig
-from ..generators import Autoencoder, AutoencoderConfig, BackboneConfig
+from ..generators import AutoencoderConfig, CodebookConfig, FlowConfig, Generator, GeneratorConfig
 from . import checkpoint
-from .autoencoding import load_autoencoder, prepare_autoencoder
+from .autoencoding import (
+    AUTOENCODER,
+    CODEBOOK,
+    load_autoencoder,
+    prepare_autoencoder,
+    prepare_codebook,
+)
 from .config import TrainingConfig, load_dataclass
-from .datasets import DataConfig, LatentCaptions, encode_images, first, load_images, split_rows
+from .datasets import (
+    DataConfig,
+    PreparedCaptions,
+    first,
+    load_images,
+    prepare_pictures,
+    split_rows,
+)
 from .loop import train
 from .state import TrainingResult
 from .text_to_image import build_model, load_weights, sampler, validation_loss
 
 RECIPE_FILE = "recipe.yaml"  # in a run's folder
+GENERATOR = "generator"  # folder of the last stage
 INTERRUPTED = ("time", "signal")  # ways to stop after which a run can be taken up again
 
 
@@ -59,11 +74,13 @@ class Recipe:
     data: DataConfig = field(default_factory=DataConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    generator: GeneratorConfig = field(default_factory=FlowConfig)
     autoencoder: AutoencoderConfig | None = field(default_factory=AutoencoderConfig)  # null: pixels
     autoencoder_from: str = ""  # a trained one ("bundled", a folder) in its place; "": train it
-    weights_from: str = ""  # "bundled" or a folder: go on from its fusion and backbone; "": fresh
     autoencoder_training: TrainingConfig = field(default_factory=TrainingConfig)
+    codebook: CodebookConfig | None = None  # for generators that write codes
+    codebook_training: TrainingConfig = field(default_factory=TrainingConfig)
+    weights_from: str = ""  # flow: "bundled" or a folder, to go on from its weights; "": fresh
     training: TrainingConfig = field(default_factory=TrainingConfig)
     caption_dropout: float = 0.1  # how often a caption is replaced by the empty one
 
@@ -73,12 +90,22 @@ class Recipe:
                 f"autoencoder is null, which means pixels, but autoencoder_from is "
                 f"{self.autoencoder_from!r}; remove one of the two."
             )
+        if self.codebook is not None and self.autoencoder is None:
+            raise ValueError(
+                "autoencoder is null, which means pixels, but there is a codebook, which is of "
+                "latents; remove one of the two."
+            )
+        if self.weights_from and not isinstance(self.generator, FlowConfig):
+            raise ValueError(
+                f"weights_from is {self.weights_from!r}, but only a flow goes on from the weights "
+                f"of another run; remove it, or take another generator than {self.generator.kind}."
+            )
         if self.weights_from and self.autoencoder and self.autoencoder_from != self.weights_from:
             raise ValueError(
                 f"weights_from is {self.weights_from!r}, and its backbone draws the latents of its "
                 f"own autoencoder; set autoencoder_from, now {self.autoencoder_from!r}, to it too."
             )
-        for stage in ("autoencoder_training", "training"):
+        for stage in ("autoencoder_training", "codebook_training", "training"):
             every = getattr(self, stage).validate_every
             if every and not self.data.validation:
                 raise ValueError(
@@ -122,8 +149,8 @@ def train_recipe(
 
     Args:
         recipe: from `load_recipe`.
-        run_dir: keeps the recipe; `autoencoder/` and `flow/` below it hold each stage's log,
-            checkpoints and weights.
+        run_dir: keeps the recipe; `autoencoder/`, `codebook/` and `generator/` below it hold each
+            stage's log, checkpoints and weights.
         max_minutes: stop after so long, resumable; 0: the recipe's own limits.
         say: receives one line a stage.
 
@@ -147,33 +174,44 @@ def train_recipe(
     dataset = load_images(recipe.data)
     rows, held = split_rows(len(dataset), recipe.data)
     say(f"{recipe.name}: {len(rows):,} pictures of {recipe.data.image_size} px, {len(held)} held")
+    pictures, apart = Subset(dataset, rows), Subset(dataset, held)
     autoencoder = None
     if recipe.autoencoder is not None:
-        say("stage 1: autoencoder")
-        stage, config = run_dir / "autoencoder", limited(recipe.autoencoder_training)
-        pictures = Subset(dataset, rows), Subset(dataset, held)
-        result = prepare_autoencoder(recipe, *pictures, stage, config)
+        say("stage: autoencoder")
+        config = limited(recipe.autoencoder_training)
+        result = prepare_autoencoder(recipe, pictures, apart, run_dir / AUTOENCODER, config)
+        if result is not None and result.stopped in INTERRUPTED:
+            return result
+        autoencoder = load_autoencoder(run_dir).to(_device())
+    if recipe.codebook is not None:
+        say(f"stage: codebook of {recipe.codebook.codes:,} entries")
+        config = limited(recipe.codebook_training)
+        result = prepare_codebook(recipe, autoencoder, pictures, apart, run_dir / CODEBOOK, config)
         if result is not None and result.stopped in INTERRUPTED:
             return result
         autoencoder = load_autoencoder(run_dir).to(_device())
     captions = list(dataset.captions)
     encoder = _encoder_that_knows(captions, recipe.encoder, say)
     model = build_model(recipe, encoder.width, autoencoder)
-    if recipe.weights_from and checkpoint.latest(run_dir / "flow") is None:  # not when resuming
+    stage = run_dir / GENERATOR
+    if recipe.weights_from and checkpoint.latest(stage) is None:  # not when resuming
         load_weights(model, recipe.weights_from)
-    latents = _latents(dataset, autoencoder, run_dir / "latents.safetensors")
-    say(f"stage 2: flow, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
-    pairs = LatentCaptions(latents, captions, encoder, recipe.caption_dropout)
+    prepared = _prepared(
+        dataset, model.generator.behind(autoencoder), run_dir / "pictures.safetensors"
+    )
+    millions = sum(p.numel() for p in model.parameters()) / 1e6
+    say(f"stage: {recipe.generator.kind}, {millions:.2f} M parameters")
+    pairs = PreparedCaptions(prepared, captions, encoder, recipe.caption_dropout)
     shown = [captions[row] for row in (held or rows)[:16]]
     result = train(
         model,
         Subset(pairs, rows),
         limited(recipe.training),
-        run_dir / "flow",
+        stage,
         collate=first,
-        validate=validation_loss(latents[held], [captions[row] for row in held], encoder),
+        validate=validation_loss(prepared[held], [captions[row] for row in held], encoder),
         sample=sampler(autoencoder, encoder, shown),
-        meta={"recipe": recipe.name, "stage": "flow"},
+        meta={"recipe": recipe.name, "stage": GENERATOR},
     )
     _write_recipe(recipe, kept)  # the loop took it: a resumed run may have been given more steps
     return result
@@ -188,7 +226,7 @@ def _check_recipe(recipe: Recipe, path: Path) -> None:
     """Refuse another recipe than the run at `path` was begun with."""
     before = load_recipe(path)
     # How long and how often is the loop's business, which has its own rules for a resumed run.
-    free = ("name", "description", "autoencoder_training", "training")
+    free = ("name", "description", "autoencoder_training", "codebook_training", "training")
     for name in (name for name in vars(recipe) if name not in free):
         old, new = getattr(before, name), getattr(recipe, name)
         if old != new:
@@ -215,17 +253,17 @@ def _encoder_that_knows(
     return encoder
 
 
-def _latents(dataset: Dataset, autoencoder: Autoencoder | None, path: Path) -> Tensor:
-    """The data set as the backbone sees it, computed once and kept beside the run."""
+def _prepared(dataset: Dataset, generator: Generator, path: Path) -> Tensor:
+    """The data set as the generator's loss sees it, computed once and kept beside the run."""
     if path.is_file():
-        latents = load_file(path)["latents"]
-        if len(latents) != len(dataset):
+        pictures = load_file(path)["pictures"]
+        if len(pictures) != len(dataset):
             raise ValueError(
-                f"The run in {path.parent} was begun with {len(latents)} pictures, now there are "
+                f"The run in {path.parent} was begun with {len(pictures)} pictures, now there are "
                 f"{len(dataset)}. Give the same ones to go on, or another run folder."
             )
-        return latents
-    latents = encode_images(dataset, autoencoder)
+        return pictures
+    pictures = prepare_pictures(dataset, generator, _device())
     with replaced_when_complete(path) as temporary:
-        save_file({"latents": latents}, temporary)
-    return latents
+        save_file({"pictures": pictures}, temporary)
+    return pictures

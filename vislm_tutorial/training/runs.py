@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from . import checkpoint
-from .recipe import RECIPE_FILE, Recipe, load_recipe
+from .recipe import GENERATOR, RECIPE_FILE, Recipe, load_recipe
 
 
 def run_recipe(run_dir: str | Path) -> Recipe:
@@ -28,9 +28,9 @@ def run_recipe(run_dir: str | Path) -> Recipe:
 
 
 def run_weights(run_dir: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The newest averaged weights of a run's second stage, and the record that belongs to them.
+    """The newest averaged weights of a run's last stage, and the record that belongs to them.
 
-    They are those of the finished piece (`flow/model.safetensors`, with early stopping the best)
+    They are those of the finished piece (`generator/model.safetensors`, or the best of it)
     unless a newer checkpoint shows that the run has gone on since.
 
     Returns:
@@ -39,7 +39,7 @@ def run_weights(run_dir: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
     Raises:
         FileNotFoundError: if nothing has been saved yet.
     """
-    stage = Path(run_dir) / "flow"
+    stage = Path(run_dir) / GENERATOR
     record_file = stage / "run.json"
     record = json.loads(record_file.read_text(encoding="utf-8")) if record_file.is_file() else {}
     newest = max(checkpoint.checkpoint_steps(stage), default=-1)

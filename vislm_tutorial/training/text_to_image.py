@@ -1,4 +1,4 @@
-"""The second stage's model: a fusion and a backbone, how they are judged and shown in training."""
+"""The last stage's model: a fusion and a generator, how they are judged and shown in training."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from .. import registry
 from ..data.images import grid
 from ..encoders import CachedEncoder
 from ..fusion import build_fusion
-from ..generators import Autoencoder, FlowGenerator, build_backbone
-from .autoencoding import BUNDLED, latent_side
+from ..generators import Autoencoder, Generator, build_generator
+from .autoencoding import BUNDLED
+from .datasets import as_batch
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -25,39 +26,37 @@ SAMPLE_GUIDANCE = 3.0  # guidance scale of the pictures drawn during training
 
 
 class TextToImage(nn.Module):
-    """What the second stage trains: a fusion and a backbone under one flow-matching loss."""
+    """What the last stage trains: a fusion and a generator under the generator's own loss."""
 
-    def __init__(self, fusion: nn.Module, backbone: nn.Module):
+    def __init__(self, fusion: nn.Module, generator: Generator):
         super().__init__()
         self.fusion = fusion
-        self.backbone = backbone
+        self.generator = generator
 
     def forward(self, batch: dict, generator: torch.Generator | None = None) -> Tensor:
-        """Scalar loss of `{"latents": (B, C, h, w), "states": TextStates}`."""
+        """Scalar loss of `{"pictures": as Generator.prepare gives them, "states": TextStates}`."""
         condition = self.fusion(batch["states"])
-        return FlowGenerator(self.backbone).prepared_loss(batch["latents"], condition, generator)
+        return self.generator.prepared_loss(batch["pictures"], condition, generator)
 
 
 def build_model(recipe: Recipe, states_width: int, autoencoder: Autoencoder | None) -> TextToImage:
-    """Fusion and backbone with fresh weights, drawn from the recipe's seed.
+    """Fusion and generator with fresh weights, drawn from the recipe's seed.
 
     Raises:
-        ValueError: if the pictures do not divide into latent cells.
+        ValueError: as `build_generator`.
     """
-    side, channels = recipe.data.image_size, 3
-    if autoencoder is not None:
-        side = latent_side(recipe.data.image_size, autoencoder)
-        channels = autoencoder.config.latent_channels
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         return TextToImage(
             build_fusion(recipe.fusion, states_width),
-            build_backbone(recipe.backbone, side, channels, recipe.fusion.width),
+            build_generator(
+                recipe.generator, recipe.data.image_size, autoencoder, recipe.fusion.width
+            ),
         )
 
 
 def load_weights(model: TextToImage, source: str) -> None:
-    """Give `model` the fusion and backbone of a trained pipeline, to go on from them.
+    """Give a flow the fusion and backbone of a trained pipeline, to go on from them.
 
     Args:
         model: of the same shape.
@@ -71,7 +70,7 @@ def load_weights(model: TextToImage, source: str) -> None:
     base = registry.find("scenes-weights") if source == BUNDLED else Path(source).expanduser()
     base = base / "pipeline" if (base / "pipeline").is_dir() else base
     for name in ("fusion", "backbone"):
-        part: ModelMixin = getattr(model, name)
+        part: ModelMixin = model.fusion if name == "fusion" else model.generator.backbone
         if not (base / name / part.config_name).is_file():
             raise FileNotFoundError(
                 f"There is no trained {name} in {base}; expected the folder of a pipeline or of a "
@@ -90,9 +89,9 @@ def load_weights(model: TextToImage, source: str) -> None:
 
 
 def validation_loss(
-    latents: Tensor, captions: list[str], encoder: CachedEncoder
+    pictures: Tensor, captions: list[str], encoder: CachedEncoder
 ) -> Callable[[TextToImage], dict[str, float]] | None:
-    """The loss on (B, C, h, w) latents with their captions, always with the same noise.
+    """The loss on B prepared pictures with their captions, always with the same noise.
 
     None if there are none.
     """
@@ -103,7 +102,7 @@ def validation_loss(
     @torch.no_grad()
     def validate(model: TextToImage) -> dict[str, float]:
         device = next(model.parameters()).device
-        batch = {"latents": latents.float().to(device), "states": states.to(device)}
+        batch = {"pictures": as_batch(pictures).to(device), "states": states.to(device)}
         return {"loss": model(batch, torch.Generator(device).manual_seed(0)).item()}
 
     return validate
@@ -117,12 +116,12 @@ def sampler(
 
     def sample(model: TextToImage, path: Path) -> None:
         device = next(model.parameters()).device
-        images = FlowGenerator(model.backbone, autoencoder).sample(
-            model.fusion(states.to(device)),
-            model.fusion(empty.to(device)),
-            guidance_scale=SAMPLE_GUIDANCE,
-            generator=torch.Generator().manual_seed(0),
-        )
-        grid(images, columns=8).save(path)
+        generator = model.generator.behind(autoencoder)
+        condition, options = model.fusion(states.to(device)), {}
+        if generator.guided:
+            options["unconditional"] = model.fusion(empty.to(device))
+            options["guidance_scale"] = SAMPLE_GUIDANCE
+        seeded = torch.Generator().manual_seed(0)
+        grid(generator.sample(condition, generator=seeded, **options), columns=8).save(path)
 
     return sample

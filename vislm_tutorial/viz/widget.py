@@ -34,13 +34,14 @@ def drawing_widget(pipe, caption: str = "a red circle above a blue square", size
             "Without it, call pipe('your caption').images[0]."
         ) from error
 
-    from .._drawing import GUIDANCE_SCALE, NUM_INFERENCE_STEPS
+    from ..generators import FlowGenerator
 
+    start = FlowGenerator.settings
     wide = widgets.Layout(width="100%", max_width="440px")
     labels = {"description_width": "80px"}
     text = widgets.Text(value=caption, description="Caption", layout=wide, style=labels)
     guidance = widgets.FloatSlider(
-        value=GUIDANCE_SCALE,
+        value=start["guidance_scale"],
         min=1.0,
         max=10.0,
         step=0.5,
@@ -49,7 +50,12 @@ def drawing_widget(pipe, caption: str = "a red circle above a blue square", size
         style=labels,
     )
     steps = widgets.IntSlider(
-        value=NUM_INFERENCE_STEPS, min=1, max=80, description="Steps", layout=wide, style=labels
+        value=start["num_inference_steps"],
+        min=1,
+        max=80,
+        description="Steps",
+        layout=wide,
+        style=labels,
     )
     seed = widgets.BoundedIntText(
         value=0, min=0, max=2**31 - 1, description="Seed", layout=wide, style=labels
