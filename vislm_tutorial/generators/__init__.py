@@ -1,4 +1,4 @@
-"""Condition -> image: flow matching, its backbones, and the autoencoder it may work behind."""
+"""Condition -> image: families of generators, and the autoencoders they may work behind."""
 
 from __future__ import annotations
 
@@ -8,11 +8,27 @@ _HOMES = {
     "Autoencoder": "autoencoder",
     "AutoencoderConfig": "autoencoder",
     "AutoencoderObjective": "autoencoder",
-    "BackboneConfig": "config",
+    "CVAE": "cvae",
+    "CVAEConfig": "cvae",
+    "CodeGenerator": "image_gpt",
+    "CodebookConfig": "vq",
+    "CodebookObjective": "vq",
+    "CGAN": "cgan",
+    "CGANConfig": "cgan",
     "DiT": "dit",
+    "FlowConfig": "config",
     "FlowGenerator": "flow",
+    "PixelCNN": "pixelcnn",
+    "PixelCNNConfig": "pixelcnn",
+    "Generator": "base",
+    "GeneratorConfig": "config",
+    "ImageGPT": "image_gpt",
+    "ImageGPTConfig": "image_gpt",
     "UNet": "unet",
+    "VQAutoencoder": "vq",
+    "as_generator": "config",
     "build_backbone": "config",
+    "build_generator": "config",
 }
 
 __all__ = sorted(_HOMES)
