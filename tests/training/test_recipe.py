@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import UniPCMultistepScheduler
+from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 from PIL import Image
 from safetensors.torch import load_file
 from torch.utils.data import Subset
@@ -364,6 +364,7 @@ def test_large_weights_are_exported_in_files_of_less_than_six_megabytes(run, tmp
 
 def test_a_trained_pipeline_takes_another_scheduler_of_diffusers(run):
     pipe = VisLMPipeline.from_run(run)
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler()
     euler = draw(pipe)
     pipe.scheduler = UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True
