@@ -1,4 +1,4 @@
-"""How the sampler changes the score: `python benchmarks/sampling.py`, a quarter of an hour.
+"""How the sampler changes the score: `python benchmarks/sampling.py`, six minutes.
 
 ExactEval's overall score of the shipped weights (GenEval's six tasks), with its interval, for each
 scheduler, guidance scale and number of steps. The same prompts and first noise each time; not the
@@ -23,7 +23,7 @@ from vislm_tutorial.evaluation import GENEVAL_TASKS, evaluate
 
 SCHEDULERS = ("euler", "stochastic")
 GUIDANCE = (1.0, 2.0, 4.0, 8.0)
-STEPS = (8, 20, 40)
+STEPS = (10, 40)
 SEED = 1  # of the prompts
 
 
