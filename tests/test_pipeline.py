@@ -259,6 +259,45 @@ def test_saved_and_loaded_it_draws_the_same(pipe, tmp_path):
         assert sum(file.stat().st_size for file in files) < 300_000  # the encoder is not in it
 
 
+def draw_two(pipe) -> torch.Tensor:
+    """Two pictures of each of two captions, from the same two seeds."""
+    options = {"num_images_per_prompt": 2, "guidance_scale": 2.5}
+    return draw(pipe, [CIRCLE, SQUARE], generator=seeds(0, 1, 0, 1), **options)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "conditioning"),
+    [
+        ("pooled", "cross"),
+        ("resampler", "cross"),
+        ("timestep_resampler", "cross"),
+        ("queries", "cross"),
+        ("projector", "prefix"),
+    ],
+)
+def test_every_way_to_hand_a_caption_over_is_saved_loaded_and_draws(
+    fusion, conditioning, minilm, tmp_path
+):
+    pipe = tiny_pipeline(minilm, fusion, conditioning)
+    images = draw_two(pipe)
+    assert (images[:2] - images[2:]).abs().max() > 0.01  # the caption matters
+    alone = draw(pipe, SQUARE, guidance_scale=2.5, generator=seeds(1))
+    torch.testing.assert_close(images[3:], alone, rtol=0, atol=1e-4)
+    pipe.save_pretrained(tmp_path)
+    loaded = VisLMPipeline.from_pretrained(tmp_path, encoder=minilm)
+    assert type(loaded.fusion) is type(pipe.fusion)
+    assert torch.equal(draw_two(loaded), images)
+
+
+def test_a_timed_fusion_reads_the_caption_at_every_step(minilm):
+    pipe = tiny_pipeline(minilm, "timestep_resampler")
+    calls = calls_of(pipe.fusion.time_embed)
+    drawn = draw(pipe, num_inference_steps=4)
+    assert len(calls) == 4
+    pipe.fusion.blocks[0].modulation.weight.zero_()  # now it does not know the time
+    assert (draw(pipe, num_inference_steps=4) - drawn).abs().max() > 1e-3
+
+
 def test_without_an_autoencoder_it_draws_pixels(minilm, tmp_path):
     whole = tiny_pipeline(minilm)
     backbone = type(whole.backbone)(

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from vislm_tutorial.types import Condition, TextStates
+from vislm_tutorial.types import Condition, TextStates, TimedCondition
 
 
 def text_states(batch: int, tokens: int, width: int = 3) -> TextStates:
@@ -19,6 +19,12 @@ def condition(batch: int, tokens: int, width: int = 3) -> Condition:
     states = text_states(batch, tokens, width)
     pooled = states.encoder_hidden_states.mean(dim=1)
     return Condition(states.encoder_hidden_states, states.encoder_attention_mask, pooled)
+
+
+def fuse(states: TextStates, timestep: torch.Tensor) -> Condition:
+    """The states, times the time."""
+    hidden = states.encoder_hidden_states * timestep[:, None, None]
+    return Condition(hidden, states.encoder_attention_mask, hidden.mean(dim=1))
 
 
 @pytest.mark.parametrize("make", [text_states, condition])
@@ -109,3 +115,53 @@ def test_public_names_are_found_and_others_are_not():
     assert set(vislm_tutorial.__all__) <= set(dir(vislm_tutorial))
     with pytest.raises(AttributeError, match="no attribute 'Sceen'"):
         _ = vislm_tutorial.Sceen
+
+
+# --- conditions that depend on the time ---------------------------------------------------------
+
+
+def test_a_condition_is_the_same_at_all_times():
+    plain = condition(2, 3)
+    assert plain.at(torch.tensor([0.0, 1000.0])) is plain
+
+
+def test_a_timed_condition_asks_with_each_rows_time():
+    timed = TimedCondition(text_states(2, 3), fuse)
+    got = timed.at(torch.tensor([1.0, 500.0])).encoder_hidden_states
+    assert torch.equal(got, timed.states.encoder_hidden_states * torch.tensor([[[1.0]], [[500.0]]]))
+
+
+def test_a_timed_condition_is_indexed_moved_and_joined_as_its_states_are():
+    timed = TimedCondition(text_states(4, 3), fuse)
+    assert len(timed) == 4 and timed.dtype == torch.float32 and timed.device.type == "cpu"
+    for rows in (slice(1, 3), torch.tensor([3, 3, 0]), torch.tensor([True, False, False, True])):
+        part, expected = timed[rows], timed.states[rows].encoder_hidden_states
+        assert part.fuse is fuse and torch.equal(part.states.encoder_hidden_states, expected)
+    with pytest.raises(TypeError, match="expected a slice"):
+        timed[0]
+    moved = timed.to("cpu", torch.float64)
+    assert moved.dtype == moved.states.dtype == torch.float64 and moved.fuse is fuse
+    assert timed.to("meta").device.type == "meta"
+    joined = TimedCondition.cat([timed, TimedCondition(text_states(1, 5), fuse)])
+    assert len(joined) == 5 and joined.fuse is fuse
+    assert joined.states.encoder_attention_mask.sum(dim=1).tolist() == [3, 3, 3, 3, 5]
+
+
+def test_timed_conditions_of_different_fusions_are_not_joined():
+    timed = TimedCondition(text_states(1, 2), fuse)
+    with pytest.raises(ValueError, match="different fuse.*Join only what the same fusion made"):
+        TimedCondition.cat([timed, TimedCondition(text_states(1, 2), lambda s, t: fuse(s, t))])
+    with pytest.raises(TypeError, match="got a Condition.*from one fusion"):
+        TimedCondition.cat([timed, condition(1, 2)])
+    with pytest.raises(TypeError, match="got a TimedCondition"):
+        Condition.cat([condition(1, 2), timed])
+    with pytest.raises(ValueError, match="empty list"):
+        TimedCondition.cat([])
+
+
+def test_what_needs_a_plain_condition_is_told_which_fusions_give_one():
+    timed = TimedCondition(text_states(1, 2), fuse)
+    for name in [field.name for field in dataclasses.fields(Condition)]:
+        with pytest.raises(TypeError, match=f"has {name} at a timestep only.*choose the fusion"):
+            getattr(timed, name)
+    assert not hasattr(timed, "nothing")

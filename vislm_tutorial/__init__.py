@@ -15,9 +15,18 @@ _HOMES = {
     "Scene": "data.scenes",
     "TextStates": "types",
     "Condition": "types",
+    "TimedCondition": "types",
 }
 
-__all__ = ["Condition", "Scene", "TextStates", "VisLMPipeline", "__version__", "load_encoder"]
+__all__ = [
+    "Condition",
+    "Scene",
+    "TextStates",
+    "TimedCondition",
+    "VisLMPipeline",
+    "__version__",
+    "load_encoder",
+]
 
 
 def __getattr__(name: str):

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+# How a backbone reads the caption: by an attention of its own, or as tokens before the image's.
+Conditioning = Literal["cross", "prefix"]
+
+
+def check_conditioning(conditioning: str) -> None:
+    """Raise a ValueError unless it is one of the two."""
+    if conditioning not in get_args(Conditioning):
+        raise ValueError(f"conditioning is {conditioning!r}; expected 'cross' or 'prefix'.")
 
 
 def timestep_embedding(timestep: Tensor, width: int, max_period: float = 10_000.0) -> Tensor:
@@ -88,6 +98,14 @@ class Attention(nn.Module):
             self.norm_q(query), self.norm_k(key), value, attn_mask=allowed
         )
         return self.to_out(mixed.transpose(1, 2).flatten(2))  # (B, heads, N, D/heads) -> (B, N, D)
+
+    def with_prefix(self, x: Tensor, prefix: Tensor, mask: Tensor) -> Tensor:
+        """(B, N, D) queries read each other and, where `mask` (B, M) is True, a prefix (B, M, D).
+
+        The prefix is read and reads nothing itself: out come the N alone, (B, N, D).
+        """
+        seen = torch.cat([prefix, x], dim=1)  # (B, M + N, D)
+        return self(x, seen, torch.cat([mask, mask.new_ones(x.shape[:2])], dim=1))
 
     def _split(self, x: Tensor) -> Tensor:
         # (B, N, D) -> (B, heads, N, D/heads)

@@ -32,10 +32,11 @@ from ._drawing import (
 )
 from .encoders import TextEncoder, load_encoder
 
-# diffusers loads a pipeline's parts only from modules that are imported already.
-from .fusion import ProjectorFusion  # noqa: F401
+# diffusers loads a pipeline's parts only from modules that are imported already; with this
+# function come those of all fusions.
+from .fusion import build_fusion  # noqa: F401
 from .generators import FlowGenerator, Generator, as_generator
-from .types import Condition
+from .types import Condition, TimedCondition
 
 SHARD_SIZE = "6MB"  # of exported weights, so that every file is easy to host and to review
 
@@ -250,7 +251,9 @@ class VisLMPipeline(DiffusionPipeline):
 
             yield on_step
 
-    def encode_prompt(self, prompts: Sequence[str]) -> tuple[Condition, Condition]:
+    def encode_prompt(
+        self, prompts: Sequence[str]
+    ) -> tuple[Condition, Condition] | tuple[TimedCondition, TimedCondition]:
         """The conditions of B captions, and that of the empty one (B = 1)."""
         states = self.encoder.encode([*prompts, ""]).to(self._execution_device, self.fusion.dtype)
         condition = self.fusion(states)

@@ -1,15 +1,16 @@
-"""The two records that cross a border: states out of an encoder, a condition out of a fusion.
+"""The records that cross a border: states out of an encoder, a condition out of a fusion.
 
     caption --> encoders --> TextStates --> fusion --> Condition --> generators --> image
 
 Letters: B batch, L caption tokens, M condition tokens, D_lm width of the language model,
 D width of the generator. Masks are True where a token is real and False where it is padding.
+A condition is a `Condition`, or a `TimedCondition`, which is another one at each step of a flow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import torch
@@ -39,6 +40,16 @@ class _BatchRecord:
     def __len__(self) -> int:
         """The number of captions B."""
         return self.encoder_hidden_states.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.encoder_hidden_states.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the states."""
+        return self.encoder_hidden_states.dtype
 
     def __getitem__(self: _Record, rows: slice | Tensor) -> _Record:
         """The rows a slice, a LongTensor (n,) of positions or a BoolTensor (B,) selects.
@@ -163,6 +174,10 @@ class Condition(_BatchRecord):
                 "as wide as the token states."
             )
 
+    def at(self, timestep: Tensor) -> Condition:
+        """Itself, at every timestep (B,) in [0, 1000]; see `TimedCondition.at`."""
+        return self
+
     @staticmethod
     def cat(parts: Sequence[Condition]) -> Condition:
         """The captions of all parts in order; shorter parts are padded with masked zeros.
@@ -172,3 +187,79 @@ class Condition(_BatchRecord):
             TypeError: if a part is not a Condition.
         """
         return Condition._cat(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class TimedCondition:
+    """A condition that depends on the flow's time: B captions, to be read anew at each step.
+
+    Its rows, `to` and `cat` are those of `states`; the fusion's weights stay where they are.
+
+    Attributes:
+        states: of B captions.
+        fuse: the states and a timestep (B,) in [0, 1000] -> Condition; a method of the fusion.
+    """
+
+    states: TextStates
+    fuse: Callable[[TextStates, Tensor], Condition]
+
+    def at(self, timestep: Tensor) -> Condition:
+        """What the generator receives at `timestep`, (B,) in [0, 1000]."""
+        return self.fuse(self.states, timestep)
+
+    def __len__(self) -> int:
+        """The number of captions B."""
+        return len(self.states)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the states are."""
+        return self.states.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the states."""
+        return self.states.dtype
+
+    def __getitem__(self, rows: slice | Tensor) -> TimedCondition:
+        """The rows that `rows` selects, as in `Condition`."""
+        return replace(self, states=self.states[rows])
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> TimedCondition:
+        """A copy with its states on `device` and as `dtype`. None: unchanged."""
+        return replace(self, states=self.states.to(device, dtype))
+
+    @staticmethod
+    def cat(parts: Sequence[TimedCondition]) -> TimedCondition:
+        """The captions of all parts in order; shorter parts are padded with masked zeros.
+
+        Raises:
+            ValueError: if `parts` is empty, the widths differ, or they are not of one fusion.
+            TypeError: if a part is not a TimedCondition.
+        """
+        parts = list(parts)
+        for part in parts:
+            if not isinstance(part, TimedCondition):
+                raise TypeError(
+                    f"TimedCondition.cat got a {type(part).__name__}; every part must be a "
+                    "TimedCondition, so take captions and the empty caption from one fusion."
+                )
+            if part.fuse != parts[0].fuse:
+                raise ValueError(
+                    f"TimedCondition.cat got parts with different fuse, {parts[0].fuse} and "
+                    f"{part.fuse}. Join only what the same fusion made."
+                )
+        states = TextStates.cat([part.states for part in parts])  # which refuses an empty list
+        return replace(parts[0], states=states)
+
+    def __getattr__(self, name: str) -> None:
+        # Only for what is not there. All generators but a flow ask for these at once.
+        if name in (field.name for field in fields(Condition)):
+            raise TypeError(
+                f"a TimedCondition has {name} at a timestep only (`condition.at(timestep)`), and "
+                "among generators only a flow has timesteps. For another one choose the fusion "
+                "pooled, projector, resampler or queries."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -1,8 +1,9 @@
-"""The three fusions: right shapes, deaf to padding, saved whole, every weight in use."""
+"""What every fusion has to do: right shapes, deaf to padding, saved whole, every weight in use."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -12,8 +13,11 @@ from vislm_tutorial.fusion import FusionConfig, build_fusion
 from vislm_tutorial.fusion.networks import Neighbours, masked_mean
 from vislm_tutorial.types import Condition, TextStates
 
-KINDS = ("pooled", "projector", "resampler")
 B, L, STATES, WIDTH, TOKENS = 3, 6, 20, 24, 4
+M = {"pooled": 1, "projector": L, "resampler": TOKENS, "timestep_resampler": TOKENS}
+M |= {"queries": TOKENS}
+KINDS = tuple(M)
+TIMES = torch.tensor([20.0, 500.0, 970.0])  # of the three captions; most fusions do not ask
 LENGTHS = torch.tensor([[6], [2], [1]])
 
 
@@ -49,9 +53,13 @@ def assert_same(a: Condition, b: Condition, atol: float = 1e-6) -> None:
     torch.testing.assert_close(a.pooled_projections, b.pooled_projections, rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize(("kind", "tokens"), [*zip(KINDS, (1, L, TOKENS), strict=True)])
+def test_every_kind_of_the_recipes_is_tested():
+    assert set(KINDS) == set(get_args(get_type_hints(FusionConfig)["kind"]))
+
+
+@pytest.mark.parametrize(("kind", "tokens"), M.items())
 def test_a_condition_has_the_tokens_that_its_kind_says(kind, tokens, states):
-    condition = fusion(kind)(states)
+    condition = fusion(kind)(states).at(TIMES)
     assert condition.encoder_hidden_states.shape == (B, tokens, WIDTH)
     assert condition.pooled_projections.shape == (B, WIDTH)
     expected = (
@@ -67,42 +75,43 @@ def test_padding_is_never_read(kind, states):
     mask = states.encoder_attention_mask
     garbage = 100 * torch.randn(B, L, STATES)
     spoiled = torch.where(mask[..., None], states.encoder_hidden_states, garbage)
-    assert_same(module(states), module(TextStates(spoiled, mask)), atol=0)
+    spoiled = TextStates(spoiled, mask)
+    assert_same(module(states).at(TIMES), module(spoiled).at(TIMES), atol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_longer_padding_and_other_captions_change_nothing(kind, states):
     module = fusion(kind)
-    whole = module(states)
+    whole = module(states).at(TIMES)
     longer = TextStates.cat(
         [states, TextStates(torch.randn(1, 11, STATES), torch.ones(1, 11).bool())]
     )
-    assert_same(whole, module(longer)[:B])
+    assert_same(whole, module(longer)[:B].at(TIMES))
     for i, length in enumerate(LENGTHS.flatten().tolist()):  # each caption alone and unpadded
         row = slice(i, i + 1)
         alone = TextStates(
             states.encoder_hidden_states[row, :length], states.encoder_attention_mask[row, :length]
         )
-        assert_same(whole[row], module(alone))
+        assert_same(whole[row], module(alone).at(TIMES[row]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_real_token_is_read(kind, states):
     module = fusion(kind)
-    before = module(states)
+    before = module(states).at(TIMES)
     for position in range(L):
         changed = states.encoder_hidden_states.clone()
         changed[:, position] += torch.randn(STATES)
-        after = module(replace(states, encoder_hidden_states=changed))
+        after = module(replace(states, encoder_hidden_states=changed)).at(TIMES)
         moved = (after.pooled_projections - before.pooled_projections).abs().amax(dim=1) > 1e-4
         assert torch.equal(moved, states.encoder_attention_mask[:, position])
 
 
-@pytest.mark.parametrize("kind", ["projector", "resampler"])
+@pytest.mark.parametrize("kind", KINDS[1:])
 def test_token_states_read_the_whole_caption(kind, states):
     """What a bag of words cannot: a token's output depends on the other tokens."""
     states.encoder_hidden_states.requires_grad_()
-    condition = fusion(kind)(states)
+    condition = fusion(kind)(states).at(TIMES)
     condition.encoder_hidden_states[0, 0].square().sum().backward()
     felt = states.encoder_hidden_states.grad.abs().amax(dim=-1)  # (B, L)
     assert (felt[0] > 0).all() and not felt[1:].any()
@@ -113,7 +122,7 @@ def test_scale_and_offset_of_the_states_do_not_matter(kind, states):
     """Language models differ a hundredfold in the scale of their states."""
     module = fusion(kind)
     scaled = replace(states, encoder_hidden_states=100 * states.encoder_hidden_states + 7)
-    assert_same(module(states), module(scaled), atol=1e-3)
+    assert_same(module(states).at(TIMES), module(scaled).at(TIMES), atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -124,23 +133,16 @@ def test_saved_and_loaded_a_fusion_gives_the_same(kind, states, tmp_path):
     loaded = type(module).from_pretrained(tmp_path)
     own = {name: value for name, value in module.config.items() if not name.startswith("_")}
     assert own == {name: loaded.config[name] for name in own}
-    assert_same(module(states), loaded(states), atol=0)
+    assert_same(module(states).at(TIMES), loaded(states).at(TIMES), atol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradient_reaches_every_parameter(kind, states):
     module = fusion(kind)
-    condition = module(states)
+    condition = module(states).at(TIMES)
     (condition.encoder_hidden_states.square().sum() + condition.pooled_projections.sum()).backward()
     idle = [name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()]
     assert not idle
-
-
-def test_resampler_queries_ask_different_things():
-    config = FusionConfig("resampler", width=WIDTH, tokens=TOKENS, heads=3)
-    mask = torch.ones(2, L, dtype=torch.bool)
-    tokens = build_fusion(config, STATES)(TextStates(torch.randn(2, L, STATES), mask))
-    assert torch.pdist(tokens.encoder_hidden_states[0]).min() > 1
 
 
 def test_masked_mean_counts_real_tokens_only():

@@ -1,21 +1,26 @@
-"""What every backbone has to do: the DiT and the U-Net under the same tests."""
+"""What every backbone has to do: the DiT and the U-Net under the same tests, however they read."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
-from vislm_tutorial.generators import BackboneConfig, FlowGenerator, build_backbone
+from vislm_tutorial import registry
+from vislm_tutorial.generators import DiT, FlowConfig, FlowGenerator, UNet, build_backbone
+from vislm_tutorial.generators.unet import SpatialAttention
 from vislm_tutorial.types import Condition
 
 SIDE, CHANNELS = 8, 3
 SIZES = {
-    "dit": BackboneConfig("dit", width=32, depth=2, heads=2, patch_size=2),
-    "unet": BackboneConfig("unet", width=8, heads=2),
+    "dit": FlowConfig(backbone="dit", width=32, depth=2, heads=2, patch_size=2),
+    "unet": FlowConfig(backbone="unet", width=8, heads=2),
 }
+SIZES |= {f"{name}-prefix": replace(size, conditioning="prefix") for name, size in SIZES.items()}
 
 
 @pytest.fixture(params=list(SIZES))
@@ -132,3 +137,70 @@ def test_one_tiny_batch_is_learned_and_drawn_again(backbone, make_condition):
     drawn = flow.sample(condition, num_inference_steps=8, generator=generator)
     error, confusion = ((drawn - x).square().mean() for x in (images, images.flip(0)))
     assert error < confusion / 5
+
+
+# --- captions as a prefix -----------------------------------------------------------------------
+
+# Names of the attention blocks' parameters as the shipped weights have them.
+OF_CAPTIONS = {"norm2", "attn2"}
+
+
+def attention_blocks(backbone: nn.Module) -> list[nn.Module]:
+    return [module for module in backbone.modules() if hasattr(module, "attn1")]
+
+
+def test_a_prefix_takes_the_place_of_the_cross_attention(backbone):
+    for block in attention_blocks(backbone):
+        parts = {name for name, _ in block.named_children()}
+        prefix = backbone.config.conditioning == "prefix"
+        assert parts == {"norm1", "attn1", "norm3", "ff"} | ({"prefix"} if prefix else OF_CAPTIONS)
+
+
+@pytest.mark.parametrize("name", ["dit", "unet"])
+def test_both_ways_have_the_other_parameters_in_common(name):
+    cross, prefix = (
+        build_backbone(SIZES[key], SIDE, CHANNELS, condition_width=12).state_dict()
+        for key in (name, f"{name}-prefix")
+    )
+    assert all(OF_CAPTIONS & {*key.split(".")} for key in cross.keys() - prefix.keys())
+    assert all("prefix" in key.split(".") for key in prefix.keys() - cross.keys())
+
+
+def test_the_shipped_weights_have_the_names_of_cross():
+    folder = registry.find("scenes-weights") / "backbone"
+    names = {key for file in folder.glob("*.safetensors") for key in load_file(file)}
+    model = UNet(**{k: v for k, v in UNet.load_config(folder).items() if k[:1] != "_"})
+    assert model.config.conditioning == "cross" and set(model.state_dict()) == names
+
+
+def test_a_config_without_the_choice_means_cross(tmp_path, inputs):
+    """As in files that are older than it."""
+    model = build_backbone(SIZES["unet"], SIDE, CHANNELS, condition_width=12)
+    model.save_pretrained(tmp_path)
+    file = tmp_path / model.config_name
+    config = json.loads(file.read_text())
+    assert config.pop("conditioning") == "cross"
+    file.write_text(json.dumps(config))
+    assert torch.equal(type(model).from_pretrained(tmp_path)(*inputs), model(*inputs))
+
+
+def test_cells_read_words_and_cells_in_one_softmax(make_condition):
+    """The U-Net's attention with a prefix, written out for one caption and one head."""
+    block, x = SpatialAttention(8, 1, 12, "prefix"), torch.randn(1, 8, 2, 3)
+    condition = make_condition(2)[1:]  # its last token is masked
+    cells = x[0].flatten(1).T  # (C, h, w) -> (hw, C)
+    words = block.prefix(condition.encoder_hidden_states[0, :-1])
+    seen = torch.cat([words, block.norm1(cells)])
+    keys, values = block.attn1.to_kv(seen).chunk(2, dim=-1)
+    queries = block.attn1.norm_q(block.attn1.to_q(block.norm1(cells)))
+    weights = (queries @ block.attn1.norm_k(keys).T / 8**0.5).softmax(dim=-1)  # (hw, M - 1 + hw)
+    cells = cells + block.attn1.to_out(weights @ values)
+    cells = cells + block.ff(block.norm3(cells))
+    expected = cells.T.unflatten(1, (2, 3))
+    torch.testing.assert_close(block(x, condition)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", [DiT, UNet])
+def test_another_way_of_conditioning_is_refused(family):
+    with pytest.raises(ValueError, match="'prefx'; expected 'cross' or 'prefix'"):
+        family(conditioning="prefx")

@@ -32,8 +32,9 @@ def test_without_blocks_each_patch_answers_for_itself(patch_size, make_condition
     assert torch.equal(moved, expected)
 
 
-def test_the_blocks_start_as_the_identity(make_condition):
-    model = small(depth=3)
+@pytest.mark.parametrize("conditioning", ["cross", "prefix"])
+def test_the_blocks_start_as_the_identity(conditioning, make_condition):
+    model = small(depth=3, conditioning=conditioning)
     x, condition = torch.randn(2, 64, 16), make_condition(2)
     modulation = model.modulation(torch.randn(2, 16)).unflatten(-1, (6, -1))
     for block in model.blocks:

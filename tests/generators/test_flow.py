@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vislm_tutorial.generators import Autoencoder, FlowGenerator
 from vislm_tutorial.generators.flow import SIGMA_LOGIT_MEAN, sample_sigma
-from vislm_tutorial.types import Condition
+from vislm_tutorial.types import Condition, TextStates, TimedCondition
 
 SIDE, CHANNELS = 4, 3
 MULTISTEP = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
@@ -56,6 +56,21 @@ def towards(x0: Tensor) -> Backbone:
 def by_condition() -> Backbone:
     """A velocity that is the condition's pooled vector, everywhere and at all times."""
     return Backbone(lambda x, _, c: c.pooled_projections[:, :, None, None].expand_as(x))
+
+
+class Clock:
+    """A fusion whose condition is the mean of the states times sigma; notes when it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Tensor] = []
+
+    def __call__(self, states: TextStates) -> TimedCondition:
+        return TimedCondition(states, self.fuse)
+
+    def fuse(self, states: TextStates, timestep: Tensor) -> Condition:
+        self.asked.append(timestep)
+        hidden = states.encoder_hidden_states * timestep[:, None, None] / 1000
+        return Condition(hidden, states.encoder_attention_mask, hidden.mean(dim=1))
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -257,3 +272,66 @@ def test_guidance_of_one_asks_the_caption_alone(conditions):
 def test_guidance_without_the_empty_caption_is_refused(conditions):
     with pytest.raises(ValueError, match="guidance_scale is 3.0.*pass unconditional="):
         FlowGenerator(by_condition()).sample(conditions[0], guidance_scale=3.0)
+
+
+# --- conditions that depend on the time ---------------------------------------------------------
+
+
+@pytest.fixture
+def words() -> tuple[TextStates, TextStates]:
+    """States of six captions (two tokens each) and of the empty one (one token)."""
+    return tuple(
+        TextStates(torch.randn(n, tokens, 3), torch.ones(n, tokens, dtype=torch.bool))
+        for n, tokens in ((6, 2), (1, 1))
+    )
+
+
+def test_the_loss_reads_the_caption_at_the_time_of_each_pictures_noise(images, words):
+    clock, backbone = Clock(), by_condition()
+    FlowGenerator(backbone).loss(images, clock(words[0]), generator())
+    (_, timestep, condition), (asked,) = backbone.calls[0], clock.asked
+    assert torch.equal(asked, timestep) and asked.unique().numel() == 6
+    expected = words[0].encoder_hidden_states.mean(dim=1) * timestep[:, None] / 1000
+    torch.testing.assert_close(condition.pooled_projections, expected)
+
+
+def test_the_sampler_reads_the_caption_anew_at_every_step(words):
+    """The velocity is sigma c: four steps move the noise by (1 + 0.75 + 0.5 + 0.25) c / 4."""
+    clock = Clock()
+    flow = FlowGenerator(by_condition(), Unchanged())
+    drawn = flow.sample(clock(words[0]), num_inference_steps=4, generator=generator())
+    expected = torch.tensor([1000.0, 750.0, 500.0, 250.0])[:, None].expand(4, 6)
+    torch.testing.assert_close(torch.stack(clock.asked), expected)
+    noise = torch.randn(6, CHANNELS, SIDE, SIDE, generator=generator())
+    c = words[0].encoder_hidden_states.mean(dim=1)[:, :, None, None]
+    torch.testing.assert_close(drawn, noise - 0.625 * c, rtol=1e-4, atol=1e-4)
+
+
+def test_heuns_calls_between_the_steps_read_it_too(words):
+    clock, backbone = Clock(), by_condition()
+    scheduler = FlowMatchHeunDiscreteScheduler()
+    FlowGenerator(backbone).sample(clock(words[0]), num_inference_steps=3, scheduler=scheduler)
+    assert len(clock.asked) == len(backbone.calls) == 5
+    for asked, (_, timestep, _) in zip(clock.asked, backbone.calls, strict=True):
+        assert torch.equal(asked, timestep)
+
+
+def test_guidance_reads_the_empty_caption_at_the_same_time(words):
+    clock = Clock()
+    flow = FlowGenerator(by_condition(), Unchanged())
+    drawn = flow.sample(
+        clock(words[0]), clock(words[1]), 3.0, num_inference_steps=2, generator=generator()
+    )
+    assert [asked.tolist() for asked in clock.asked] == [[1000.0] * 12, [500.0] * 12]
+    # the empty caption's one token is padded to two: `Clock` takes the mean over both
+    caption = words[0].encoder_hidden_states.mean(dim=1)
+    empty = words[1].encoder_hidden_states.sum(dim=1) / 2
+    v = 0.75 * (empty + 3 * (caption - empty))
+    noise = torch.randn(6, CHANNELS, SIDE, SIDE, generator=generator())
+    torch.testing.assert_close(drawn, noise - v[:, :, None, None], rtol=1e-4, atol=1e-4)
+
+
+def test_noise_has_the_dtype_of_the_states(words):
+    backbone, half = by_condition(), Clock()(words[0]).to(dtype=torch.bfloat16)
+    FlowGenerator(backbone).sample(half, num_inference_steps=1, generator=generator())
+    assert backbone.calls[0][0].dtype == torch.bfloat16

@@ -10,7 +10,7 @@ from torch import nn
 
 from vislm_tutorial.generators import CodeGenerator, ImageGPT
 from vislm_tutorial.generators.image_gpt import choose
-from vislm_tutorial.types import Condition
+from vislm_tutorial.types import Condition, TextStates, TimedCondition
 
 CODES, SIDE, WIDTH = 11, 3, 12  # WIDTH is the conditions' (conftest)
 
@@ -221,3 +221,15 @@ def test_saves_and_loads(gpt, make_condition, tmp_path):
     again = ImageGPT.from_pretrained(tmp_path).eval()
     condition = make_condition(2)
     assert torch.equal(draw(again, condition), draw(gpt, condition))
+
+
+def test_a_condition_that_depends_on_the_time_is_refused(gpt):
+    states = TextStates(torch.randn(1, 2, WIDTH), torch.ones(1, 2, dtype=torch.bool))
+    timed = TimedCondition(states, lambda states, timestep: None)
+    family = CodeGenerator(gpt, Squares())
+    for ask in (
+        lambda: family.loss(torch.zeros(1, 3, SIDE, SIDE), timed),
+        lambda: draw(gpt, timed),
+    ):
+        with pytest.raises(TypeError, match="only a flow has timesteps.*choose the fusion"):
+            ask()

@@ -17,11 +17,14 @@ from vislm_tutorial.fusion import FusionConfig
 from vislm_tutorial.generators import (
     Autoencoder,
     AutoencoderConfig,
+    CGANConfig,
     CodebookConfig,
     CodeGenerator,
+    CVAEConfig,
     FlowConfig,
     FlowGenerator,
     ImageGPTConfig,
+    PixelCNNConfig,
     VQAutoencoder,
 )
 from vislm_tutorial.pipeline import VisLMPipeline, save_bundled
@@ -123,6 +126,10 @@ def test_an_unknown_recipe_names_the_known_ones():
         ("name: x\nautoencoder: null\ncodebook: {codes: 8}", "which is of latents"),
         ("name: x\ngenerator: {kind: gtp}", "kind is 'gtp'.*flow, image_gpt"),
         ("name: x\ngenerator: {kind: image_gpt}\nweights_from: bundled", "only a flow goes on"),
+        (
+            "name: x\ngenerator: {kind: image_gpt}\nfusion: {kind: timestep_resampler}",
+            "image_gpt has no timesteps; take a flow",
+        ),
         ("name: x\nweights_from: bundled", "set autoencoder_from, now '', to it too"),
         ("name: x\ndata: {validation: 0}\ntraining: {validate_every: 5}", "nothing to validate on"),
     ],
@@ -227,6 +234,9 @@ def test_an_autoencoder_is_taken_over_unchanged(run, tmp_path):
 
 def test_a_run_goes_on_from_trained_weights(run, tmp_path):
     trained = save_bundled(run, tmp_path / "trained")
+    file = trained / "backbone" / "config.json"  # of before the backbone had this choice
+    older = {k: v for k, v in json.loads(file.read_text()).items() if k != "conditioning"}
+    file.write_text(json.dumps(older))
     base = replace(TINY, autoencoder_from=str(trained), weights_from=str(trained))
     flat = replace(STEPS, steps=1, learning_rate=1e-12, schedule="constant")
     still = replace(base, training=flat)
@@ -447,3 +457,30 @@ def test_image_gpt_trains_over_a_codebook_and_draws(tmp_path):
 def test_image_gpt_wants_a_codebook(tmp_path):
     with pytest.raises(ValueError, match="add a `codebook:` section"):
         train(replace(GPT, codebook=None), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "generator",
+    [
+        CVAEConfig(patch_size=2, widths=(8, 8), layers=(1, 1, 1), latent_channels=(4, 2, 2), heads=2),
+        CGANConfig(patch_size=2, widths=(8, 8), latent_width=4),
+        PixelCNNConfig(width=8, dilations=(1, 2), attention_layers=(1,), heads=2, components=2),
+    ],
+    ids=lambda config: config.kind,
+)
+def test_families_of_pixels_train_and_draw(generator, tmp_path):
+    recipe = replace(TINY, generator=generator, autoencoder=None, data=replace(TINY.data, size=12))
+    assert train(recipe, tmp_path / "run").stopped == "done"
+    pictures = load_file(tmp_path / "run" / "pictures.safetensors")["pictures"]
+    assert pictures.shape == (12, 3, 16, 16) and pictures.dtype == torch.uint8
+    save_bundled(tmp_path / "run", tmp_path / "weights")
+    pipe = VisLMPipeline.from_pretrained(tmp_path / "weights")
+    pipe.set_progress_bar_config(disable=True)
+    drawn = [
+        pipe("a red circle", generator=torch.Generator().manual_seed(seed), output_type="pt").images
+        for seed in (0, 0, 1)
+    ]
+    assert drawn[0].shape == (1, 3, 16, 16) and torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    with pytest.raises(ValueError, match="draws pixels; set `autoencoder: null`"):
+        train(replace(recipe, autoencoder=TINY.autoencoder), tmp_path / "other")

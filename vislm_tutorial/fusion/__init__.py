@@ -8,7 +8,9 @@ _HOMES = {
     "FusionConfig": "config",
     "PooledFusion": "networks",
     "ProjectorFusion": "networks",
-    "ResamplerFusion": "networks",
+    "QueryFusion": "resamplers",
+    "ResamplerFusion": "resamplers",
+    "TimestepResamplerFusion": "resamplers",
     "build_fusion": "config",
 }
 

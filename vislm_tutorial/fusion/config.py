@@ -5,24 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .networks import PooledFusion, ProjectorFusion, ResamplerFusion
+from diffusers.models.modeling_utils import ModelMixin
+
+from .networks import PooledFusion, ProjectorFusion
+from .resamplers import QueryFusion, ResamplerFusion, TimestepResamplerFusion
+
+QUERIES = {
+    "resampler": ResamplerFusion,
+    "timestep_resampler": TimestepResamplerFusion,
+    "queries": QueryFusion,
+}
 
 
 @dataclass(frozen=True)
 class FusionConfig:
     """A fusion network by name; what a kind does not use is ignored."""
 
-    kind: Literal["pooled", "projector", "resampler"] = "resampler"
+    kind: Literal["pooled", "projector", "resampler", "timestep_resampler", "queries"] = "resampler"
     width: int = 192  # D of the condition
     reach: int = 3  # projector: neighbours that a token reads on each side
-    tokens: int = 16  # resampler: M, the number of learned queries
-    depth: int = 2  # projector and resampler: transformer blocks
+    tokens: int = 16  # resamplers and queries: M, the number of learned queries
+    depth: int = 2  # all but pooled: transformer blocks
     heads: int = 6  # of each of them
 
 
-def build_fusion(
-    config: FusionConfig, states_width: int
-) -> PooledFusion | ProjectorFusion | ResamplerFusion:
+def build_fusion(config: FusionConfig, states_width: int) -> ModelMixin:
     """The network that `config` names, for states of width D_lm."""
     sizes = {"states_width": states_width, "width": config.width}
     blocks = {"depth": config.depth, "heads": config.heads}
@@ -30,4 +37,4 @@ def build_fusion(
         return PooledFusion(**sizes)
     if config.kind == "projector":
         return ProjectorFusion(**sizes, reach=config.reach, **blocks)
-    return ResamplerFusion(**sizes, tokens=config.tokens, **blocks)
+    return QUERIES[config.kind](**sizes, tokens=config.tokens, **blocks)

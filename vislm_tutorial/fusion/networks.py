@@ -1,12 +1,12 @@
-"""TextStates -> Condition: three ways to hand a caption over, from one vector to learned queries.
+"""TextStates -> Condition: a caption as one vector, or as its own tokens.
 
-All of them first normalise the language model's states, whose scale differs a hundredfold between
-models (Xie et al. 2024, SANA, found training to diverge without), and none lets padding through.
+The fusions in `resamplers` gather it in learned queries instead. All of them first normalise the
+language model's states, whose scale differs a hundredfold between models (Xie et al. 2024, SANA,
+found training to diverge without), and none lets padding through.
 """
 
 from __future__ import annotations
 
-import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
@@ -37,14 +37,14 @@ class Block(nn.Module):
         Each token attends to all N, and to `context` (B, M, D) where there is one. `mask` is the
         context's, (B, M), or without one the tokens', (B, N).
         """
-        queries = self.norm1(x)
-        if context is not None:
-            seen = torch.cat([context, queries], dim=1)  # (B, M + N, D)
-            mask = torch.cat([mask, mask.new_ones(x.shape[:2])], dim=1)
-        else:
-            seen = queries
-        x = x + self.attn(queries, seen, mask)
+        x = x + self.read(self.norm1(x), context, mask)
         return x + self.ff(self.norm2(x))
+
+    def read(self, queries: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+        """The attention of `forward`, for tokens that are normalised."""
+        if context is None:
+            return self.attn(queries, mask=mask)
+        return self.attn.with_prefix(queries, context, mask)
 
 
 class PooledFusion(ModelMixin, ConfigMixin):
@@ -139,43 +139,3 @@ class ProjectorFusion(ModelMixin, ConfigMixin):
             x = block(x, None, mask)
         x = self.norm_out(x) * mask.unsqueeze(-1)  # padding carries nothing, not even a norm's bias
         return Condition(x, mask, masked_mean(x, mask))
-
-
-class ResamplerFusion(ModelMixin, ConfigMixin):
-    """A fixed number of learned queries that read the caption: M tokens whatever its length.
-
-    Perceiver attention as in Flamingo (Alayrac et al. 2022, section 3.1.1): in each block the
-    queries attend to the caption's tokens and to themselves.
-
-    Args:
-        states_width: D_lm of the encoder.
-        width: D of the condition.
-        tokens: M, the number of queries.
-        depth, heads: of the resampler.
-    """
-
-    @register_to_config
-    def __init__(
-        self,
-        states_width: int = 384,
-        width: int = 192,
-        tokens: int = 16,
-        depth: int = 2,
-        heads: int = 6,
-    ):
-        super().__init__()
-        self.norm = nn.LayerNorm(states_width)
-        self.proj = nn.Linear(states_width, width)
-        self.queries = nn.Parameter(torch.randn(tokens, width) * width**-0.5)
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
-        self.norm_out = nn.LayerNorm(width)
-
-    def forward(self, states: TextStates) -> Condition:
-        """TextStates of B captions -> Condition with M = `tokens`."""
-        mask = states.encoder_attention_mask
-        context = self.proj(self.norm(states.encoder_hidden_states))
-        x = self.queries.expand(len(states), -1, -1)  # (M, D) -> (B, M, D)
-        for block in self.blocks:
-            x = block(x, context, mask)
-        x = self.norm_out(x)
-        return Condition(x, mask.new_ones(x.shape[:2]), x.mean(dim=1))

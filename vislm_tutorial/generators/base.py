@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..types import Condition
+from ..types import Condition, TimedCondition
 from .noise import Generators
 
 if TYPE_CHECKING:
@@ -71,7 +71,10 @@ class Generator(nn.Module):
         raise NotImplementedError
 
 
-def doubled(condition: Condition, unconditional: Condition | None, scale: float) -> Condition:
+_Condition = TypeVar("_Condition", Condition, TimedCondition)
+
+
+def doubled(condition: _Condition, unconditional: _Condition | None, scale: float) -> _Condition:
     """The captions' condition, and behind it the empty caption's for each: what guidance asks for.
 
     Args:
@@ -91,4 +94,4 @@ def doubled(condition: Condition, unconditional: Condition | None, scale: float)
         )
     if len(unconditional) == 1:
         unconditional = unconditional[torch.zeros(len(condition), dtype=torch.long)]
-    return Condition.cat([condition, unconditional])
+    return condition.cat([condition, unconditional])

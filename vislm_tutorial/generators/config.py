@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from diffusers.models.modeling_utils import ModelMixin
 
+from ..blocks import Conditioning
 from .autoencoder import Autoencoder
 from .base import Generator
+from .cgan import CGAN, CGANConfig
+from .cvae import CVAE, CVAEConfig
 from .dit import DiT
 from .flow import FlowGenerator
 from .image_gpt import CodeGenerator, ImageGPT, ImageGPTConfig
+from .pixelcnn import PixelCNN, PixelCNNConfig
 from .unet import UNet
 from .vq import VQAutoencoder
 
@@ -27,9 +31,11 @@ class FlowConfig:
     heads: int = 6  # of each attention
     patch_size: int = 2  # DiT: cells on the side of one token
     multipliers: tuple[int, ...] = (1, 2, 3)  # U-Net: channels of each stage, in widths
+    conditioning: Conditioning = "cross"  # an attention to the caption, or its tokens as a prefix
 
 
-GeneratorConfig = FlowConfig | ImageGPTConfig
+GeneratorConfig = FlowConfig | ImageGPTConfig | CVAEConfig | CGANConfig | PixelCNNConfig
+OF_PIXELS = {CVAEConfig: CVAE, CGANConfig: CGAN, PixelCNNConfig: PixelCNN}
 
 
 def build_generator(
@@ -50,6 +56,13 @@ def build_generator(
         ValueError: if the pictures do not divide into cells, or the family asks for another kind of
             autoencoder.
     """
+    shape = asdict(config)
+    kind = shape.pop("kind")
+    if type(config) in OF_PIXELS:
+        if autoencoder is not None:
+            raise ValueError(f"a {kind} draws pixels; set `autoencoder: null` in the recipe.")
+        family = OF_PIXELS[type(config)]
+        return family(sample_size=image_size, condition_width=condition_width, **shape)
     side = image_size if autoencoder is None else autoencoder.cells(image_size)
     if isinstance(config, ImageGPTConfig):
         if not isinstance(autoencoder, VQAutoencoder):
@@ -57,15 +70,9 @@ def build_generator(
                 "image_gpt writes codes, so it needs an autoencoder with a codebook; add a "
                 "`codebook:` section to the recipe."
             )
-        shape = {"width": config.width, "depth": config.depth, "heads": config.heads}
+        codes = autoencoder.config.codes
         return CodeGenerator(
-            ImageGPT(
-                codes=autoencoder.config.codes,
-                grid_size=side,
-                max_prefix=config.max_prefix,
-                condition_width=condition_width,
-                **shape,
-            )
+            ImageGPT(codes=codes, grid_size=side, condition_width=condition_width, **shape)
         )
     channels = 3 if autoencoder is None else autoencoder.config.latent_channels
     return FlowGenerator(build_backbone(config, side, channels, condition_width))
@@ -88,6 +95,7 @@ def build_backbone(
         "sample_size": sample_size,
         "in_channels": channels,
         "condition_width": condition_width,
+        "conditioning": config.conditioning,
     }
     if config.backbone == "unet":
         return UNet(**sizes, width=config.width, heads=config.heads, multipliers=config.multipliers)

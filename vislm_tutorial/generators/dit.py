@@ -8,7 +8,15 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from ..blocks import Attention, FeedForward, modulate, position_embedding, timestep_embedding
+from ..blocks import (
+    Attention,
+    Conditioning,
+    FeedForward,
+    check_conditioning,
+    modulate,
+    position_embedding,
+    timestep_embedding,
+)
 from ..types import Condition
 
 
@@ -17,29 +25,44 @@ class DiTBlock(nn.Module):
 
     One projection of the timestep serves all blocks and each block adds a table of its own
     (Chen et al. 2023, PixArt-alpha, "adaLN-single"). Gates and the cross-attention's output start
-    at zero, so that the block starts as the identity.
+    at zero, so that the block starts as the identity. With `conditioning="prefix"` there is no
+    cross-attention: the caption's tokens stand before the image's in the self-attention.
     """
 
-    def __init__(self, width: int, heads: int, condition_width: int):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        condition_width: int,
+        conditioning: Conditioning = "cross",
+    ):
         super().__init__()
+        check_conditioning(conditioning)
+        self.conditioning = conditioning
         self.norm1 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.attn1 = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.attn2 = Attention(width, heads, context_width=condition_width)
+        if conditioning == "prefix":
+            self.prefix = nn.Linear(condition_width, width)
+        else:
+            self.norm2 = nn.LayerNorm(width, eps=1e-6)
+            self.attn2 = Attention(width, heads, context_width=condition_width)
+            nn.init.zeros_(self.attn2.to_out.weight)
+            nn.init.zeros_(self.attn2.to_out.bias)
         self.norm3 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.ff = FeedForward(width)
         self.scale_shift_table = nn.Parameter(torch.zeros(6, width))
-        nn.init.zeros_(self.attn2.to_out.weight)
-        nn.init.zeros_(self.attn2.to_out.bias)
 
     def forward(self, x: Tensor, modulation: Tensor, condition: Condition) -> Tensor:
         """(B, N, D) tokens -> the same shape; `modulation` is (B, 6, D)."""
         table = (modulation + self.scale_shift_table).unsqueeze(2)  # (B, 6, 1, D)
         shift1, scale1, gate1, shift2, scale2, gate2 = table.unbind(1)
-        x = x + gate1 * self.attn1(modulate(self.norm1(x), shift1, scale1))
-        x = x + self.attn2(
-            self.norm2(x), condition.encoder_hidden_states, condition.encoder_attention_mask
-        )
+        states, mask = condition.encoder_hidden_states, condition.encoder_attention_mask
+        tokens = modulate(self.norm1(x), shift1, scale1)
+        if self.conditioning == "prefix":
+            x = x + gate1 * self.attn1.with_prefix(tokens, self.prefix(states), mask)
+        else:
+            x = x + gate1 * self.attn1(tokens)
+            x = x + self.attn2(self.norm2(x), states, mask)
         return x + gate2 * self.ff(modulate(self.norm3(x), shift2, scale2))
 
 
@@ -52,6 +75,9 @@ class DiT(ModelMixin, ConfigMixin):
         patch_size: cells on the side of one token; N = (sample_size / patch_size) ** 2.
         width, depth, heads: D, number of blocks, attention heads.
         condition_width: D of the `Condition`.
+        conditioning: how the caption is read: "cross", by an attention of its own, or "prefix", as
+            tokens before the image's in theirs. A GPT and an MM-DiT (Esser et al. 2024) read it so
+            too, but rewrite the caption's tokens from block to block; here they stay.
     """
 
     @register_to_config
@@ -64,6 +90,7 @@ class DiT(ModelMixin, ConfigMixin):
         depth: int = 8,
         heads: int = 6,
         condition_width: int = 192,
+        conditioning: Conditioning = "cross",
     ):
         super().__init__()
         if sample_size % patch_size:
@@ -77,7 +104,9 @@ class DiT(ModelMixin, ConfigMixin):
         self.time_embed = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.pooled_embed = nn.Linear(condition_width, width)
         self.modulation = nn.Linear(width, 6 * width)
-        self.blocks = nn.ModuleList(DiTBlock(width, heads, condition_width) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            DiTBlock(width, heads, condition_width, conditioning) for _ in range(depth)
+        )
         self.norm_out = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.modulation_out = nn.Linear(width, 2 * width)
         self.proj_out = nn.Linear(width, in_channels * patch_size**2)

@@ -11,7 +11,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 from ..losses import flow_matching, guided
-from ..types import Condition
+from ..types import Condition, TimedCondition
 from .autoencoder import Autoencoder
 from .base import Generator, doubled
 from .noise import Generators, normal
@@ -35,7 +35,8 @@ class FlowGenerator(Generator):
     """A backbone trained by flow matching, in an autoencoder's latent space or in pixel space.
 
     Time runs as in diffusers: x_sigma = (1 - sigma) x_0 + sigma eps, and the backbone predicts
-    v = eps - x_0; sampling goes from sigma = 1 to 0.
+    v = eps - x_0; sampling goes from sigma = 1 to 0. A condition may depend on the time: each call
+    of the backbone gets the one at its timestep.
 
     Args:
         backbone: `forward(sample (B, C, h, w), timestep (B,), condition) -> (B, C, h, w)`.
@@ -65,21 +66,25 @@ class FlowGenerator(Generator):
         return images if self.autoencoder is None else self.autoencoder.encode(images)
 
     def prepared_loss(
-        self, x0: Tensor, condition: Condition, generator: torch.Generator | None = None
+        self,
+        x0: Tensor,
+        condition: Condition | TimedCondition,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """Mean squared error of the velocity for latents or pixels (B, C, h, w); a scalar."""
         sigma = sample_sigma(len(x0), generator).to(x0)
         noise = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
         level = sigma[:, None, None, None]
         noisy = (1 - level) * x0 + level * noise
-        velocity = self.backbone(noisy, TRAIN_TIMESTEPS * sigma, condition)
+        timestep = TRAIN_TIMESTEPS * sigma
+        velocity = self.backbone(noisy, timestep, condition.at(timestep))
         return flow_matching(velocity, x0, noise)
 
     @torch.no_grad()
     def sample(
         self,
-        condition: Condition,
-        unconditional: Condition | None = None,
+        condition: Condition | TimedCondition,
+        unconditional: Condition | TimedCondition | None = None,
         guidance_scale: float = 1.0,
         num_inference_steps: int = 20,
         scheduler=None,
@@ -90,7 +95,8 @@ class FlowGenerator(Generator):
 
         Args:
             condition: of B captions.
-            unconditional: of one or B empty captions; needed when `guidance_scale` is not 1.
+            unconditional: of one or B empty captions, from the same fusion; needed when
+                `guidance_scale` is not 1.
             guidance_scale: w in v = v_empty + w (v_caption - v_empty) (Ho & Salimans 2022, eq. 6,
                 with w = 1 + their w); 1 asks the caption alone.
             num_inference_steps: n; the backbone is called n times, by diffusers' Heun 2 n - 1.
@@ -104,17 +110,17 @@ class FlowGenerator(Generator):
         Returns:
             (B, 3, H, W) in [-1, 1].
         """
-        guide = guidance_scale != 1.0
-        states, batch = condition.encoder_hidden_states, len(condition)
+        guide, batch = guidance_scale != 1.0, len(condition)
         condition = doubled(condition, unconditional, guidance_scale)
-        x = normal(self._shape(batch), generator, states)
+        x = normal(self._shape(batch), generator, condition)
         scheduler = scheduler or FlowMatchEulerDiscreteScheduler(TRAIN_TIMESTEPS)
-        _set_steps(scheduler, num_inference_steps, states.device)
+        _set_steps(scheduler, num_inference_steps, x.device)
         takes_noise = "generator" in inspect.signature(scheduler.step).parameters
         noise = {"generator": generator} if takes_noise else {}
         for number, timestep in enumerate(scheduler.timesteps):
             twice = torch.cat([x, x]) if guide else x
-            velocity = self.backbone(twice, timestep.expand(len(twice)), condition)
+            times = timestep.expand(len(twice))
+            velocity = self.backbone(twice, times, condition.at(times))
             if guide:
                 with_caption, without = velocity.chunk(2)
                 velocity = guided(without, with_caption, guidance_scale)

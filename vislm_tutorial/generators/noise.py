@@ -8,10 +8,14 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from ..types import Condition, TimedCondition
+
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
-def normal(shape: tuple[int, ...], generator: Generators, like: Tensor) -> Tensor:
+def normal(
+    shape: tuple[int, ...], generator: Generators, like: Tensor | Condition | TimedCondition
+) -> Tensor:
     """Normal noise with the device and dtype of `like`; a seed gives the same in each dtype.
 
     Args:

@@ -8,7 +8,14 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from ..blocks import Attention, FeedForward, position_embedding, timestep_embedding
+from ..blocks import (
+    Attention,
+    Conditioning,
+    FeedForward,
+    check_conditioning,
+    position_embedding,
+    timestep_embedding,
+)
 from ..types import Condition
 
 GROUPS = 8  # of each GroupNorm
@@ -39,25 +46,40 @@ class SpatialAttention(nn.Module):
     """Cells attend to each other, then to the caption; a perceptron mixes what each cell has read.
 
     A transformer's block between convolutions; equal to diffusers' `BasicTransformerBlock` but for
-    the normalised queries and keys.
+    the normalised queries and keys. With `conditioning="prefix"` one attention does both: the
+    caption's tokens stand before the cells.
     """
 
-    def __init__(self, channels: int, heads: int, condition_width: int):
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        condition_width: int,
+        conditioning: Conditioning = "cross",
+    ):
         super().__init__()
+        check_conditioning(conditioning)
+        self.conditioning = conditioning
         self.norm1 = nn.LayerNorm(channels)
         self.attn1 = Attention(channels, heads)
-        self.norm2 = nn.LayerNorm(channels)
-        self.attn2 = Attention(channels, heads, context_width=condition_width)
+        if conditioning == "prefix":
+            self.prefix = nn.Linear(condition_width, channels)
+        else:
+            self.norm2 = nn.LayerNorm(channels)
+            self.attn2 = Attention(channels, heads, context_width=condition_width)
         self.norm3 = nn.LayerNorm(channels)
         self.ff = FeedForward(channels)
 
     def forward(self, x: Tensor, condition: Condition) -> Tensor:
         """(B, C, h, w) -> the same."""
+        states, mask = condition.encoder_hidden_states, condition.encoder_attention_mask
         tokens = x.flatten(2).transpose(1, 2)  # (B, C, h, w) -> (B, hw, C)
-        tokens = tokens + self.attn1(self.norm1(tokens))
-        tokens = tokens + self.attn2(
-            self.norm2(tokens), condition.encoder_hidden_states, condition.encoder_attention_mask
-        )
+        cells = self.norm1(tokens)
+        if self.conditioning == "prefix":
+            tokens = tokens + self.attn1.with_prefix(cells, self.prefix(states), mask)
+        else:
+            tokens = tokens + self.attn1(cells)
+            tokens = tokens + self.attn2(self.norm2(tokens), states, mask)
         tokens = tokens + self.ff(self.norm3(tokens))
         return tokens.transpose(1, 2).unflatten(2, x.shape[2:])
 
@@ -90,6 +112,8 @@ class UNet(ModelMixin, ConfigMixin):
         multipliers: channels of each stage, in units of `width`.
         heads: of each attention; attention is used from `attention_size` cells a side downwards.
         condition_width: D of the `Condition`.
+        conditioning: how the caption is read: "cross", by an attention of its own, or "prefix", as
+            tokens before the cells in theirs.
     """
 
     @register_to_config
@@ -102,6 +126,7 @@ class UNet(ModelMixin, ConfigMixin):
         heads: int = 4,
         attention_size: int = 16,
         condition_width: int = 192,
+        conditioning: Conditioning = "cross",
     ):
         super().__init__()
         if width % GROUPS:
@@ -127,8 +152,8 @@ class UNet(ModelMixin, ConfigMixin):
 
         def stage(inputs: int, outputs: int, level: int) -> Stage:
             few = sample_size // 2**level <= attention_size
-            attention = SpatialAttention(outputs, heads, condition_width) if few else None
-            return Stage(inputs, outputs, time_width, attention)
+            reader = (outputs, heads, condition_width, conditioning)
+            return Stage(inputs, outputs, time_width, SpatialAttention(*reader) if few else None)
 
         last = len(channels) - 1
         previous = [width, *channels[:-1]]

@@ -105,6 +105,12 @@ class Recipe:
                 f"weights_from is {self.weights_from!r}, and its backbone draws the latents of its "
                 f"own autoencoder; set autoencoder_from, now {self.autoencoder_from!r}, to it too."
             )
+        timed = self.fusion.kind == "timestep_resampler"
+        if timed and not isinstance(self.generator, FlowConfig):
+            raise ValueError(
+                f"fusion is timestep_resampler, but a generator of kind {self.generator.kind} has "
+                "no timesteps; take a flow, or the fusion pooled, projector, resampler or queries."
+            )
         for stage in ("autoencoder_training", "codebook_training", "training"):
             every = getattr(self, stage).validate_every
             if every and not self.data.validation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,8 @@ def load_weights(model: TextToImage, source: str) -> None:
             )
         ours = {"_class_name": type(part).__name__} | json.loads(part.to_json_string())
         theirs = part.load_config(base / name)
+        for argument in inspect.signature(type(part)).parameters.values():
+            theirs.setdefault(argument.name, argument.default)  # younger than the file
         other = [key for key in ours if key[:1] != "_" or key == "_class_name"]
         other = [key for key in other if theirs.get(key) != ours[key]]
         if other:
