@@ -23,7 +23,6 @@ from . import registry
 from ._drawing import (
     GUIDANCE_SCALE,
     NUM_INFERENCE_STEPS,
-    SCHEDULERS,
     at_least_one,
     check_number,
     check_output_type,
@@ -31,6 +30,7 @@ from ._drawing import (
     checked_prompts,
     chosen_scheduler,
     converted,
+    stochastic_scheduler,
 )
 from .encoders import TextEncoder, load_encoder
 
@@ -155,7 +155,7 @@ class VisLMPipeline(DiffusionPipeline):
             encoder = load_encoder(recipe.encoder.name, recipe.encoder.layers)
         model = build_model(recipe, encoder.width, autoencoder)
         model.load_state_dict(weights)
-        scheduler = SCHEDULERS["stochastic"]()
+        scheduler = stochastic_scheduler()
         return cls(model.fusion, model.backbone, scheduler, autoencoder, encoder)
 
     @torch.no_grad()
@@ -182,7 +182,7 @@ class VisLMPipeline(DiffusionPipeline):
             generator: of all noise. A list of one an image makes each image independent of which
                 others are drawn beside it (up to rounding).
             num_images_per_prompt: they follow each other: all of the first caption, then the next.
-            scheduler: "euler", "heun", "stochastic" (Euler with fresh noise after each step) or a
+            scheduler: "euler", "heun", "stochastic" (part of the noise fresh in each step) or a
                 flow-matching scheduler of diffusers, for this call; None: the pipeline's own.
             output_type: "pil": a list of pictures; "pt": (B, 3, H, W) float in [-1, 1], as
                 everywhere in this package (diffusers' pipelines give [0, 1]); "np": (B, H, W, 3)
