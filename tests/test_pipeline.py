@@ -19,6 +19,7 @@ from diffusers import (
 from tiny_pipeline import SIDE, seeds, tiny_pipeline
 
 from vislm_tutorial import registry
+from vislm_tutorial._drawing import stochastic_scheduler
 from vislm_tutorial.data.parsing import parse
 from vislm_tutorial.data.scenes import training_pairs
 from vislm_tutorial.encoders import load_encoder
@@ -172,9 +173,12 @@ def test_fresh_noise_of_a_stochastic_scheduler_comes_from_each_images_generator(
     assert not torch.allclose(both[1:], draw(pipe, SQUARE, generator=seeds(4)), atol=0.01)
 
 
-def test_a_named_scheduler_keeps_the_pipelines_shift(pipe):
-    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
-    shifted = draw(pipe)
+@pytest.mark.parametrize(
+    "own", [FlowMatchEulerDiscreteScheduler(shift=3.0), stochastic_scheduler(flow_shift=3.0)]
+)
+def test_a_named_scheduler_keeps_the_pipelines_shift(pipe, own):
+    shifted = draw(pipe, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0))
+    pipe.scheduler = own
     assert torch.equal(draw(pipe, scheduler="euler"), shifted)
     assert not torch.equal(draw(pipe, scheduler=FlowMatchEulerDiscreteScheduler()), shifted)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from functools import partial
 
 from diffusers import (
+    DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     FlowMatchHeunDiscreteScheduler,
     SchedulerMixin,
@@ -18,13 +18,30 @@ from .data.images import to_pils
 from .encoders.base import check_captions
 from .generators import Generator
 
-SCHEDULERS = {
-    "euler": FlowMatchEulerDiscreteScheduler,
-    "heun": FlowMatchHeunDiscreteScheduler,
-    "stochastic": partial(FlowMatchEulerDiscreteScheduler, stochastic_sampling=True),
-}
 OUTPUT_TYPES = ("pil", "pt", "np")
 MAX_IMAGES = 256  # a call; more at once would fill the memory, not save time
+
+
+def stochastic_scheduler(flow_shift: float = 1.0) -> SchedulerMixin:
+    """Ancestral sampling: part of the noise is drawn afresh in each step.
+
+    x' = (1 - s') x_0 + s' (k eps + sqrt(1 - k^2) fresh) with x_0 and eps as guessed at level s, and
+    k = s' (1 - s) / (s (1 - s')) (Ho et al. 2020, eq. 7, at a flow's noise levels).
+    """
+    return DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        flow_shift=flow_shift,
+        algorithm_type="sde-dpmsolver++",
+        solver_order=1,
+    )
+
+
+SCHEDULERS = {  # by name; each takes the shift of the noise levels
+    "euler": lambda shift: FlowMatchEulerDiscreteScheduler(shift=shift),
+    "heun": lambda shift: FlowMatchHeunDiscreteScheduler(shift=shift),
+    "stochastic": stochastic_scheduler,
+}
 
 
 def checked_prompts(prompt: str | Sequence[str]) -> list[str]:
@@ -106,7 +123,8 @@ def chosen_scheduler(asked: str | SchedulerMixin | None, own: SchedulerMixin) ->
                 f"scheduler is {asked!r}; expected one of {', '.join(SCHEDULERS)}, "
                 "or a flow-matching scheduler of diffusers."
             )
-        return SCHEDULERS[asked](shift=own.config.get("shift", 1.0))
+        shift = own.config.get("shift", own.config.get("flow_shift", 1.0))
+        return SCHEDULERS[asked](shift)
     scheduler = own if asked is None else asked
     name, config = type(scheduler).__name__, getattr(scheduler, "config", {})
     if not name.startswith("FlowMatch") and config.get("prediction_type") != "flow_prediction":

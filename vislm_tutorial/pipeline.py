@@ -21,7 +21,6 @@ from torch import Tensor
 
 from . import registry
 from ._drawing import (
-    SCHEDULERS,
     at_least_one,
     check_number,
     check_output_type,
@@ -29,6 +28,7 @@ from ._drawing import (
     checked_settings,
     chosen_scheduler,
     converted,
+    stochastic_scheduler,
 )
 from .encoders import TextEncoder, load_encoder
 
@@ -156,7 +156,7 @@ class VisLMPipeline(DiffusionPipeline):
         model = build_model(recipe, encoder.width, autoencoder)
         model.load_state_dict(weights)
         is_flow = isinstance(model.generator, FlowGenerator)
-        scheduler = SCHEDULERS["stochastic"]() if is_flow else None
+        scheduler = stochastic_scheduler() if is_flow else None
         return cls(model.fusion, model.generator.network, scheduler, autoencoder, encoder)
 
     @property
@@ -190,7 +190,7 @@ class VisLMPipeline(DiffusionPipeline):
             generator: of all noise. A list of one an image makes each image independent of which
                 others are drawn beside it (up to rounding).
             num_images_per_prompt: they follow each other: all of the first caption, then the next.
-            scheduler: "euler", "heun", "stochastic" (Euler with fresh noise after each step) or a
+            scheduler: "euler", "heun", "stochastic" (part of the noise fresh in each step) or a
                 flow-matching scheduler of diffusers, for this call; None: the pipeline's own.
             temperature: of families that draw from distributions of their own: 0 or more.
             output_type: "pil": a list of pictures; "pt": (B, 3, H, W) float in [-1, 1], as

@@ -16,6 +16,7 @@ from diffusers import (
 from scipy import stats
 from torch import Tensor, nn
 
+from vislm_tutorial._drawing import stochastic_scheduler
 from vislm_tutorial.generators import Autoencoder, FlowGenerator
 from vislm_tutorial.generators.flow import SIGMA_LOGIT_MEAN, sample_sigma
 from vislm_tutorial.types import Condition, TextStates, TimedCondition
@@ -172,7 +173,7 @@ def test_in_latent_space_the_autoencoder_stays_as_it_is(conditions):
         (None, 1e-5),
         (FlowMatchEulerDiscreteScheduler(shift=3.0), 1e-5),
         (FlowMatchHeunDiscreteScheduler(), 1e-5),
-        (FlowMatchEulerDiscreteScheduler(stochastic_sampling=True), 1e-5),
+        (stochastic_scheduler(), 1e-5),
         (UniPCMultistepScheduler(**MULTISTEP), 1e-2),  # these two round the timestep
         (DPMSolverMultistepScheduler(**MULTISTEP), 1e-2),
     ],
@@ -198,10 +199,9 @@ def test_time_runs_from_noise_to_data(images, conditions):
     assert torch.equal(first, noise)
 
 
-@pytest.mark.parametrize("stochastic", [False, True])
-def test_the_same_generator_draws_the_same_images(stochastic, images, conditions):
+@pytest.mark.parametrize("scheduler", [None, stochastic_scheduler()], ids=["euler", "stochastic"])
+def test_the_same_generator_draws_the_same_images(scheduler, images, conditions):
     flow = FlowGenerator(Backbone(lambda x, sigma, _: x - 0.1 * sigma))
-    scheduler = FlowMatchEulerDiscreteScheduler(stochastic_sampling=stochastic)
     first, again, other = (
         flow.sample(
             conditions[0], num_inference_steps=3, scheduler=scheduler, generator=generator(seed)
@@ -213,18 +213,21 @@ def test_the_same_generator_draws_the_same_images(stochastic, images, conditions
     assert first.abs().max() <= 1
 
 
-def test_a_stochastic_step_keeps_the_guess_of_the_data_and_draws_the_noise_afresh(conditions):
-    flow = FlowGenerator(Backbone(lambda x, sigma, _: 0.3 * x), Unchanged())
+def test_a_stochastic_step_draws_as_much_noise_afresh_as_ancestral_sampling(conditions):
+    flow = FlowGenerator(Backbone(lambda x, *_: 0.3 * x), Unchanged())
+    scheduler = stochastic_scheduler()
     drawn = flow.sample(
-        conditions[0],
-        num_inference_steps=2,
-        scheduler=FlowMatchEulerDiscreteScheduler(stochastic_sampling=True),
-        generator=generator(),
+        conditions[0], num_inference_steps=3, scheduler=scheduler, generator=generator()
     )
     source = generator()
-    first, fresh = (torch.randn(6, CHANNELS, SIDE, SIDE, generator=source) for _ in range(2))
-    x = 0.5 * (first - 0.3 * first) + 0.5 * fresh  # at sigma = 1/2: the guess x - sigma v, noised
-    torch.testing.assert_close(drawn, x - 0.5 * 0.3 * x)
+    x, *fresh = (torch.randn(6, CHANNELS, SIDE, SIDE, generator=source) for _ in range(4))
+    levels = scheduler.sigmas.tolist()
+    assert levels == pytest.approx([1, 2 / 3, 1 / 3, 0], abs=2e-3)
+    for s, lower, noise in zip(levels, levels[1:], fresh, strict=False):
+        data, guess = x - s * 0.3 * x, x + (1 - s) * 0.3 * x
+        kept = lower * (1 - s) / (s * (1 - lower))
+        x = (1 - lower) * data + lower * (kept * guess + (1 - kept**2) ** 0.5 * noise)
+    torch.testing.assert_close(drawn, x, rtol=0, atol=1e-5)
 
 
 def test_sampling_records_no_gradient(conditions):

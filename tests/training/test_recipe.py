@@ -462,7 +462,9 @@ def test_image_gpt_wants_a_codebook(tmp_path):
 @pytest.mark.parametrize(
     "generator",
     [
-        CVAEConfig(patch_size=2, widths=(8, 8), layers=(1, 1, 1), latent_channels=(4, 2, 2), heads=2),
+        CVAEConfig(
+            patch_size=2, widths=(8, 8), layers=(1, 1, 1), latent_channels=(4, 2, 2), heads=2
+        ),
         CGANConfig(patch_size=2, widths=(8, 8), latent_width=4),
         PixelCNNConfig(width=8, dilations=(1, 2), attention_layers=(1,), heads=2, components=2),
     ],

@@ -362,14 +362,20 @@ def test_a_constant_schedule_can_be_extended(tmp_path):
     assert_same(newest(tmp_path / "pieces"), newest(tmp_path / "whole"))
 
 
-def test_a_trapezoid_can_be_extended_only_before_it_falls(tmp_path):
-    def settings(steps, **changes):
-        return config(steps=steps, schedule="trapezoid", decay_steps=2, log_every=1, **changes)
+def test_a_run_is_given_more_steps_before_its_rate_falls_or_after_its_end(tmp_path):
+    def go_on(steps, **changes):
+        settings = config(steps=steps, schedule="trapezoid", decay_steps=2, log_every=1, **changes)
+        return train(Toy(), Points(), settings, tmp_path, progress=False).step
 
-    train(Toy(), Points(), settings(6, max_minutes=1e-9), tmp_path, progress=False)  # stops at 1
-    assert train(Toy(), Points(), settings(8), tmp_path, progress=False).step == 8
-    with pytest.raises(ValueError, match="trained with steps=8, now it is 10"):
-        train(Toy(), Points(), settings(10), tmp_path, progress=False)
+    a_step = {"max_minutes": 1e-9}
+    assert [go_on(6, **a_step), go_on(4, **a_step), go_on(4, **a_step)] == [1, 2, 3]
+    with pytest.raises(ValueError, match="trained with steps=4, now it is 6"):
+        go_on(6)  # on the way down
+    assert (go_on(4), go_on(7)) == (4, 7)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["progress"]["extended_at"] == [4]
+    rates = [rate for _, rate in log_of(tmp_path, "lr")]
+    assert rates[3] < rates[2] < rates[1] == rates[4] > rates[5]
 
 
 def test_a_schedule_stepped_twice_is_caught(tmp_path, monkeypatch):

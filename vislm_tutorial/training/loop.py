@@ -105,6 +105,8 @@ class _Run:
             saved = checkpoints.load(found)
             check_same_run(saved.meta, self._record(), self.run_dir)
             self.state = Progress(**saved.meta["progress"])
+            if saved.step == saved.meta["config"]["steps"] < self.config.steps:
+                self.state.extended_at.append(saved.step)
             self.stepper.load(saved.step, saved.tensors, saved.meta["stepper"])
             self.saved_step = saved.step
         self.clock = Clock(self.state.seconds, self.state.training_seconds)

@@ -40,6 +40,7 @@ class Progress:
     final_loss: float = math.nan
     seconds: float = 0.0  # as runlog.Clock counts them
     training_seconds: float = 0.0
+    extended_at: list[int] = field(default_factory=list)  # where it had ended, and was given more
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:8])  # one name in the trackers
 
 
@@ -54,13 +55,15 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any], run_dir: Path) -
     """
     old = {**before["config"], "world_size": before["world_size"]}
     new = {**now["config"], "world_size": now["world_size"]}
-    # Before the way down from the peak, nothing in a step depends on how many there will be.
+    # Before the way down from the peak, nothing in a step depends on how many there will be; a run
+    # that has ended may be given more, and goes on at the rate that the longer one has there.
     flat = {
         "constant": math.inf,
         "trapezoid": min(old["steps"], new["steps"]) - new["decay_steps"],
     }.get(new["schedule"], 0)
     done = before["progress"]["step"]
-    free = _FREE_FIELDS | ({"steps"} if 0 < done <= flat or flat == math.inf else set())
+    longer = done == old["steps"] < new["steps"]
+    free = _FREE_FIELDS | ({"steps"} if 0 < done <= flat or flat == math.inf or longer else set())
     for name, value in new.items():
         if name not in free and old.get(name) != value:
             raise ValueError(
