@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from vislm_tutorial.generators import CodeGenerator, ImageGPT
-from vislm_tutorial.generators.image_gpt import choose
 from vislm_tutorial.types import Condition, TextStates, TimedCondition
 
 CODES, SIDE, WIDTH = 11, 3, 12  # WIDTH is the conditions' (conftest)
@@ -171,14 +170,6 @@ def test_codes_are_drawn_as_often_as_the_model_says(gpt, make_condition):
     share = torch.bincount(first, minlength=CODES) / 4000
     assert (share - expected).abs().max() < 4 * 0.5 / math.sqrt(4000)
     assert expected.max() < 0.9
-
-
-def test_choose_turns_a_quantile_into_a_code():
-    logits = torch.tensor([[0.2, 0.5, 0.3]]).log().expand(4, -1)
-    assert choose(logits, 1.0, torch.tensor([0.1, 0.21, 0.69, 0.99])).tolist() == [0, 1, 1, 2]
-    assert choose(logits, 0.0, torch.tensor([0.1, 0.21, 0.69, 0.99])).tolist() == [1] * 4
-    cold = choose(logits, 0.01, torch.tensor([0.001, 0.3, 0.6, 0.999]))
-    assert cold.tolist() == [1] * 4
 
 
 def test_seeds(gpt, make_condition):

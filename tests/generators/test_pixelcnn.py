@@ -12,12 +12,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from vislm_tutorial.generators import PixelCNN, PixelCNNConfig
-from vislm_tutorial.generators.pixel_heads import (
-    CategoricalHead,
-    LogisticHead,
-    pick,
-    round_to_levels,
-)
+from vislm_tutorial.generators.pixel_heads import CategoricalHead, LogisticHead, round_to_levels
 from vislm_tutorial.losses import discretised_logistic_nll
 from vislm_tutorial.types import Condition
 
@@ -247,14 +242,6 @@ def test_a_pixel_is_drawn_as_often_as_it_is_likely(likelihood):
     observed = torch.cat([counts[order], (n - counts[order].sum())[None]]).double()
     assert p.sum() > 0.3 and expected[:-1].min() > 20
     assert stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue > 1e-3
-
-
-def test_pick_takes_the_class_where_the_running_sum_passes():
-    logits = torch.tensor([0.1, 0.2, 0.3, 0.4]).log().view(1, 4, 1, 1).expand(1, 4, 1, 5)
-    numbers = torch.tensor([0.05, 0.15, 0.55, 0.65, 1.0]).view(1, 1, 5)
-    assert pick(logits, numbers, 1.0).flatten().tolist() == [0, 1, 2, 3, 3]
-    assert pick(logits, numbers, 0.5).flatten().tolist() == [1, 1, 3, 3, 3]  # 1 4 9 16 of 30
-    assert pick(logits, numbers, 0).flatten().tolist() == [3] * 5
 
 
 def test_temperature_of_zero_leaves_no_choice(model, make_condition):

@@ -14,7 +14,7 @@ from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
 from ..losses import guided, pixel_cross_entropy
 from ..types import Condition
 from .base import Generator, doubled
-from .noise import Generators, uniform
+from .noise import Generators, pick, uniform
 from .vq import VQAutoencoder
 
 
@@ -214,20 +214,9 @@ class CodeGenerator(Generator):
             if len(both) > batch:
                 with_caption, without = logits.chunk(2)
                 logits = guided(without, with_caption, guidance_scale)
-            codes.append(choose(logits, temperature, chance[:, place]))
+            codes.append(pick(logits, chance[:, place], temperature))
             if place + 1 < side**2:
                 mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
                 repeated = codes[-1].repeat(len(both) // batch)
                 logits = model.step(repeated, mask, first + place, cache)
         return torch.stack(codes, dim=1).unflatten(1, (side, side))  # (B, n) -> (B, h, w)
-
-
-def choose(logits: Tensor, temperature: float, chance: Tensor) -> Tensor:
-    """The code at quantile `chance` (B,) in (0, 1) of softmax(logits / temperature): (B,).
-
-    `logits` are (B, K). Temperature 0 takes the likeliest.
-    """
-    if temperature == 0:
-        return logits.argmax(dim=-1)
-    reached = (logits.double() / temperature).softmax(dim=-1).cumsum(dim=-1)
-    return (reached < chance[:, None]).sum(dim=-1).clamp(max=logits.shape[-1] - 1)

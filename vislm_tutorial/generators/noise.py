@@ -48,3 +48,15 @@ def uniform(shape: tuple[int, ...], generator: Generators, like: Tensor) -> Tens
     # A normal number's own quantile is uniform, and `normal` knows all about generators.
     quantile = torch.special.ndtr(normal(shape, generator, like.float()))
     return quantile.clamp(1e-6, 1 - 1e-6)
+
+
+def pick(logits: Tensor, chance: Tensor, temperature: float = 1.0) -> Tensor:
+    """Draws a class: the one at quantile `chance` of softmax(logits / temperature).
+
+    `logits` are (B, K, ...), `chance` (B, ...) in (0, 1), the classes (B, ...). Temperature 0 takes
+    the likeliest.
+    """
+    if temperature == 0:
+        return logits.argmax(dim=1)
+    reached = (logits.double() / temperature).softmax(dim=1).cumsum(dim=1)
+    return (reached < chance[:, None]).sum(dim=1).clamp(max=logits.shape[1] - 1)

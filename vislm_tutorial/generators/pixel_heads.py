@@ -15,6 +15,7 @@ from torch.func import vmap
 
 from ..blocks import timestep_embedding
 from ..losses import discretised_logistic_nll
+from .noise import pick
 
 WAVES = 16  # sines and cosines in which the categorical head reads one value
 MIN_LOG_SCALE = -7.0  # a logistic of a ninth of a step's width: narrower only overflows
@@ -24,17 +25,6 @@ def round_to_levels(x: Tensor, levels: int) -> Tensor:
     """Values in [-1, 1] to the nearest of `levels` equally spaced ones, -1 and 1 among them."""
     steps = (levels - 1) / 2
     return ((x + 1) * steps).round().clamp(0, levels - 1) / steps - 1
-
-
-def pick(logits: Tensor, uniform: Tensor, temperature: float) -> Tensor:
-    """Classes (B, h, w) at quantile `uniform` (B, h, w) of softmax(logits (B, K, h, w) / T).
-
-    Temperature 0 takes the likeliest.
-    """
-    if temperature == 0:
-        return logits.argmax(dim=1)
-    running = (logits.double() / temperature).softmax(dim=1).cumsum(dim=1)
-    return (running < uniform[:, None]).sum(dim=1).clamp(max=logits.shape[1] - 1)
 
 
 class CategoricalHead(nn.Module):
