@@ -1,4 +1,7 @@
-"""caption -> TextStates: pretrained language models, their random twins, and a disk cache."""
+"""caption -> TextStates: pretrained language models, their random twins, and a disk cache.
+
+Beside them, a language model that writes captions (`load_writer`).
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ _HOMES = {
     "load_encoder": "pretrained",
     "TextEncoder": "base",
     "CachedEncoder": "cache",
+    "InstructionWriter": "instructions",
+    "load_writer": "instructions",
 }
 
-__all__ = ["CachedEncoder", "TextEncoder", "load_encoder"]
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str):
