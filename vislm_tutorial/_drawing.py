@@ -18,15 +18,17 @@ from .data.images import to_pils
 from .encoders.base import check_captions
 from .generators import Generator
 
+FLOW_SHIFT = 3.0  # above 1: more of the steps at high noise, where it is decided what stands where
 OUTPUT_TYPES = ("pil", "pt", "np")
 MAX_IMAGES = 256  # a call; more at once would fill the memory, not save time
 
 
-def stochastic_scheduler(flow_shift: float = 1.0) -> SchedulerMixin:
+def stochastic_scheduler(flow_shift: float = FLOW_SHIFT) -> SchedulerMixin:
     """Ancestral sampling: part of the noise is drawn afresh in each step.
 
     x' = (1 - s') x_0 + s' (k eps + sqrt(1 - k^2) fresh) with x_0 and eps as guessed at level s, and
-    k = s' (1 - s) / (s (1 - s')) (Ho et al. 2020, eq. 7, at a flow's noise levels).
+    k = s' (1 - s) / (s (1 - s')) (Ho et al. 2020, eq. 7, at a flow's noise levels). `flow_shift` m
+    moves each of n equally spaced levels s to m s / (1 + (m - 1) s) (Esser et al. 2024, eq. 23).
     """
     return DPMSolverMultistepScheduler(
         prediction_type="flow_prediction",
