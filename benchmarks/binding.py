@@ -36,7 +36,7 @@ def curve(reach: int, steps: int) -> list[dict]:
     encoder = CachedEncoder(pipe.encoder)
     recipe = load_recipe("scenes")
     recipe = replace(recipe, fusion=replace(recipe.fusion, reach=reach))
-    model = build_model(recipe, encoder.width, pipe.autoencoder)
+    model = build_model(recipe, encoder, pipe.autoencoder)
     scenes, captions = zip(*cases("owner", PICTURES, seed=1), strict=True)
     latents = torch.cat(
         [pipe.autoencoder.encode(render(scenes[i : i + 256])) for i in range(0, PICTURES, 256)]

@@ -117,8 +117,11 @@ def train(
     if result.stopped in INTERRUPTED:
         typer.echo(f"stopped ({result.stopped}) at step {result.step}; the same command goes on.")
         return
-    exported = save_bundled(folder, folder / "pipeline")
     typer.echo(f"{result.stopped} at step {result.step}, {result.minutes:.1f} minutes in all.")
+    if plan.encoder.learns:
+        typer.echo(f"Draw with it: VisLMPipeline.from_run({str(folder)!r})")
+        return
+    exported = save_bundled(folder, folder / "pipeline")
     typer.echo(f'Draw with it: vislm draw "your caption" --pipeline {exported}')
 
 

@@ -138,7 +138,7 @@ class VisLMPipeline(DiffusionPipeline):
 
         Args:
             run_dir: the folder of `training.recipe.train_recipe`; the run may still be going on.
-            encoder: one that is loaded already.
+            encoder: one that is loaded already; not asked for if the run trained its own.
 
         Raises:
             FileNotFoundError: if there is no run, or it has saved nothing yet.
@@ -151,9 +151,9 @@ class VisLMPipeline(DiffusionPipeline):
         recipe = run_recipe(run_dir)
         autoencoder = load_autoencoder(run_dir) if recipe.autoencoder is not None else None
         weights, _ = run_weights(run_dir)
-        if encoder is None:
+        if encoder is None or recipe.encoder.learns:  # one that learned is the run's own
             encoder = load_encoder(recipe.encoder.name, recipe.encoder.layers)
-        model = build_model(recipe, encoder.width, autoencoder)
+        model = build_model(recipe, encoder, autoencoder)
         model.load_state_dict(weights)
         is_flow = isinstance(model.generator, FlowGenerator)
         scheduler = stochastic_scheduler() if is_flow else None
@@ -260,7 +260,16 @@ class VisLMPipeline(DiffusionPipeline):
         return condition[:-1], condition[-1:]
 
     def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
-        """As for every diffusers pipeline, without the paths that its parts were loaded from."""
+        """As for every diffusers pipeline, without the paths that its parts were loaded from.
+
+        Raises:
+            ValueError: if its encoder learned with it: an encoder is found by name, not saved.
+        """
+        if self.encoder.learned:
+            raise ValueError(
+                f"the encoder {self.encoder.name!r} learned with this pipeline, and encoders are "
+                "not saved with one. Keep the run's folder and open it with from_run."
+            )
         folder = Path(save_directory)
         for older in folder.glob("*/diffusion_pytorch_model*"):  # diffusers mixes old and new parts
             older.unlink()
@@ -325,6 +334,8 @@ def save_bundled(run_dir: str | Path, folder: str | Path) -> Path:
         "generator/log.jsonl": "log.jsonl",
         "autoencoder/log.jsonl": "autoencoder/log.jsonl",
         "autoencoder/run.json": "autoencoder/run.json",
+        "codebook/log.jsonl": "autoencoder/codebook_log.jsonl",
+        "codebook/run.json": "autoencoder/codebook_run.json",
     }
     for source, target in copies.items():
         if (run_dir / source).is_file():

@@ -11,7 +11,7 @@ SHORT, LONG = "a red circle", "a red circle above a blue square above a circle"
 FAMILIES = ["bert", "gpt2", "llama"]
 
 
-@pytest.mark.parametrize("layers", ["last", 0, 1, "mean"])
+@pytest.mark.parametrize("layers", ["last", 0, 1, "mean", "plain mean"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_padding_never_changes_a_captions_states(family, layers):
     encoder = tiny_encoder(family, layers)

@@ -13,6 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.utils.data import Subset
 
+from vislm_tutorial.encoders import TokenReader, load_encoder
+from vislm_tutorial.encoders.learning import LearningEncoder
 from vislm_tutorial.fusion import FusionConfig
 from vislm_tutorial.generators import (
     Autoencoder,
@@ -38,7 +40,7 @@ from vislm_tutorial.training.datasets import (
     prepare_pictures,
     split_rows,
 )
-from vislm_tutorial.training.recipe import Recipe, load_recipe, train_recipe
+from vislm_tutorial.training.recipe import EncoderConfig, Recipe, load_recipe, train_recipe
 from vislm_tutorial.training.runs import run_recipe, run_weights
 
 STEPS = TrainingConfig(
@@ -130,6 +132,7 @@ def test_an_unknown_recipe_names_the_known_ones():
             "name: x\ngenerator: {kind: image_gpt}\nfusion: {kind: timestep_resampler}",
             "image_gpt has no timesteps; take a flow",
         ),
+        ("name: x\ngenerator: {kind: cgan}\ntraining: {validate_every: 5}", "two players"),
         ("name: x\nweights_from: bundled", "set autoencoder_from, now '', to it too"),
         ("name: x\ndata: {validation: 0}\ntraining: {validate_every: 5}", "nothing to validate on"),
     ],
@@ -471,10 +474,11 @@ def test_image_gpt_wants_a_codebook(tmp_path):
     ids=lambda config: config.kind,
 )
 def test_families_of_pixels_train_and_draw(generator, tmp_path):
-    recipe = replace(TINY, generator=generator, autoencoder=None, data=replace(TINY.data, size=12))
+    judged = replace(STEPS, validate_every=0) if generator.kind == "cgan" else STEPS
+    recipe = replace(TINY, generator=generator, autoencoder=None, training=judged)
     assert train(recipe, tmp_path / "run").stopped == "done"
     pictures = load_file(tmp_path / "run" / "pictures.safetensors")["pictures"]
-    assert pictures.shape == (12, 3, 16, 16) and pictures.dtype == torch.uint8
+    assert pictures.shape == (24, 3, 16, 16) and pictures.dtype == torch.uint8
     save_bundled(tmp_path / "run", tmp_path / "weights")
     pipe = VisLMPipeline.from_pretrained(tmp_path / "weights")
     pipe.set_progress_bar_config(disable=True)
@@ -486,3 +490,36 @@ def test_families_of_pixels_train_and_draw(generator, tmp_path):
     assert not torch.equal(drawn[0], drawn[2])
     with pytest.raises(ValueError, match="draws pixels; set `autoencoder: null`"):
         train(replace(recipe, autoencoder=TINY.autoencoder), tmp_path / "other")
+
+
+def test_an_encoder_that_learns_is_trained_and_drawn_with(tmp_path, run):
+    """And not one that stays frozen: its weights are those that the seed gives."""
+    learning = EncoderConfig("scratch:minilm", "mean", learns=True)
+    recipe = replace(TINY, encoder=learning, autoencoder_from=str(run))
+    result = train_recipe(recipe, tmp_path, say=lambda line: None)
+    assert result.step == STEPS.steps
+    fresh = load_encoder("scratch:minilm", "mean").model.state_dict()
+    weights, _ = run_weights(tmp_path)
+    learned = {k.removeprefix("encoder.model."): v for k, v in weights.items() if "encoder." in k}
+    assert learned.keys() == fresh.keys()
+    moved = [name for name in fresh if not torch.equal(fresh[name], learned[name])]
+    assert "embeddings.word_embeddings.weight" in moved
+    assert "encoder.layer.0.attention.self.query.weight" in moved
+    pipe = VisLMPipeline.from_run(tmp_path)
+    word = pipe.encoder.model.embeddings.word_embeddings.weight
+    assert torch.equal(word, learned["embeddings.word_embeddings.weight"])
+    assert draw(pipe).shape == (1, 3, 16, 16)
+    with pytest.raises(ValueError, match="open it with from_run"):
+        pipe.save_pretrained(tmp_path / "saved")
+
+
+def test_a_token_readers_numbers_become_the_encoders_states():
+    encoder = load_encoder("minilm", "mean")
+    captions = ["a red circle", "two small blue squares", ""]
+    states = LearningEncoder(encoder)(TokenReader(encoder).encode(captions))
+    expected = encoder.encode(captions)
+    assert torch.equal(states.encoder_attention_mask, expected.encoder_attention_mask)
+    torch.testing.assert_close(
+        states.encoder_hidden_states, expected.encoder_hidden_states, atol=1e-5, rtol=1e-5
+    )
+    assert states.encoder_hidden_states.requires_grad

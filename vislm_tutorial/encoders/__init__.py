@@ -1,5 +1,7 @@
 """caption -> TextStates: pretrained language models, their random twins, and a disk cache.
 
+`TokenReader` takes the cache's place where the language model learns too.
+
 Beside them, a language model that writes captions (`load_writer`).
 """
 
@@ -11,6 +13,7 @@ _HOMES = {
     "load_encoder": "pretrained",
     "TextEncoder": "base",
     "CachedEncoder": "cache",
+    "TokenReader": "learning",
     "InstructionWriter": "instructions",
     "load_writer": "instructions",
 }

@@ -16,7 +16,7 @@ from ..types import TextStates
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Layers = str | int  # "last", "mean" or the number of a layer
+Layers = str | int  # "last", "mean", "plain mean" or the number of a layer
 
 
 class TextEncoder:
@@ -24,7 +24,7 @@ class TextEncoder:
 
     Args:
         name: how the encoder was asked for, e.g. "minilm".
-        model: a transformers model without a task head; put in eval mode, and never trained here.
+        model: a transformers model without a task head; put in eval mode.
         tokenizer: its tokenizer.
         weights_id: what tells these weights from all others (part of the fingerprint).
         layers: which states to hand out.
@@ -32,12 +32,14 @@ class TextEncoder:
             k (int): those after layer k of N, 0 being the embeddings before the first layer.
             "mean": each layer's states normalised over the width (no learned scale), then averaged
             over layers 1..N; the best of the choices compared in arXiv 2506.08210.
+            "plain mean": averaged as they are.
         max_length: the most tokens a caption keeps, special tokens included.
 
     Attributes:
         width: D_lm, the width of the states.
         num_layers: N.
         fingerprint: equal for two encoders only if they give the same states; fit for a file name.
+        learned: its weights were learned with a generator, so no other machine finds them by name.
 
     Raises:
         ValueError: if `layers` or `max_length` is not one the model has.
@@ -53,6 +55,7 @@ class TextEncoder:
         max_length: int = 64,
     ) -> None:
         self.name = name
+        self.learned = False
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.width: int = model.config.hidden_size
@@ -130,6 +133,8 @@ class TextEncoder:
             states = every_layer[-1]
         elif self.layers == "mean":
             states = normalised_mean(every_layer[1:])
+        elif self.layers == "plain mean":
+            states = torch.stack(every_layer[1:]).mean(dim=0)
         else:
             states = every_layer[self.layers]
         return states * attention_mask[..., None]
@@ -220,11 +225,11 @@ def _start_token(tokenizer: PreTrainedTokenizerBase) -> int:
 
 def _checked_layers(layers: Layers, num_layers: int) -> Layers:
     is_number = isinstance(layers, int) and not isinstance(layers, bool)
-    if layers in ("last", "mean") or (is_number and 0 <= layers <= num_layers):
+    if layers in ("last", "mean", "plain mean") or (is_number and 0 <= layers <= num_layers):
         return layers
     raise ValueError(
-        f'layers is {layers!r}; expected "last", "mean" or a whole number from 0 (embeddings) '
-        f"to {num_layers} (this model's last layer)."
+        f'layers is {layers!r}; expected "last", "mean", "plain mean" or a whole number from 0 '
+        f"(embeddings) to {num_layers} (this model's last layer)."
     )
 
 

@@ -37,7 +37,7 @@ def load_encoder(
             "scratch:minilm", "scratch:smollm2": the same shapes and tokenizer, random weights;
             "<owner>/<model>": a hub model with safetensors weights (of an encoder-decoder, the
             encoder).
-        layers: "last", "mean" or the number of a layer; see `TextEncoder`.
+        layers: "last", "mean", "plain mean" or the number of a layer; see `TextEncoder`.
         max_length: the most tokens a caption keeps, special tokens included.
         allow_network: fetch from the hub what is not on this machine; otherwise nothing is tried.
         device: where the model runs.

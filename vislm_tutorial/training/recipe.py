@@ -2,8 +2,7 @@
 
 Up to three stages, each resumable: an autoencoder learns to fold images into latents, a codebook
 makes whole numbers of them where the generator writes codes, then the fusion and the generator
-learn from captions. The language model stays frozen, so each caption is encoded once and kept on
-disk.
+learn from captions. A language model that stays frozen encodes each caption once, kept on disk.
 """
 
 from __future__ import annotations
@@ -24,9 +23,16 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from .._files import replaced_when_complete
-from ..encoders import CachedEncoder, load_encoder
+from ..encoders import CachedEncoder, TextEncoder, TokenReader, load_encoder
 from ..fusion import FusionConfig
-from ..generators import AutoencoderConfig, CodebookConfig, FlowConfig, Generator, GeneratorConfig
+from ..generators import (
+    AutoencoderConfig,
+    CGANConfig,
+    CodebookConfig,
+    FlowConfig,
+    Generator,
+    GeneratorConfig,
+)
 from . import checkpoint
 from .autoencoding import (
     AUTOENCODER,
@@ -55,10 +61,11 @@ INTERRUPTED = ("time", "signal")  # ways to stop after which a run can be taken 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The frozen language model."""
+    """The language model, frozen unless it is told to learn."""
 
     name: str = "minilm"  # as in load_encoder
-    layers: str | int = "mean"  # "last", "mean", or a layer's number
+    layers: str | int = "mean"  # "last", "mean", "plain mean", or a layer's number
+    learns: bool = False  # it is trained together with the generator, so no states are kept
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,11 @@ class Recipe:
             raise ValueError(
                 f"fusion is timestep_resampler, but a generator of kind {self.generator.kind} has "
                 "no timesteps; take a flow, or the fusion pooled, projector, resampler or queries."
+            )
+        if isinstance(self.generator, CGANConfig) and self.training.validate_every:
+            raise ValueError(
+                f"training.validate_every is {self.training.validate_every}, but the loss of a GAN "
+                "is that of two players and says nothing about its pictures; set it to 0."
             )
         for stage in ("autoencoder_training", "codebook_training", "training"):
             every = getattr(self, stage).validate_every
@@ -197,8 +209,9 @@ def train_recipe(
             return result
         autoencoder = load_autoencoder(run_dir).to(_device())
     captions = list(dataset.captions)
-    encoder = _encoder_that_knows(captions, recipe.encoder, say)
-    model = build_model(recipe, encoder.width, autoencoder)
+    encoder = load_encoder(recipe.encoder.name, layers=recipe.encoder.layers, device=_device())
+    model = build_model(recipe, encoder, autoencoder)
+    reader = TokenReader(encoder) if recipe.encoder.learns else _knowing(encoder, captions, say)
     stage = run_dir / GENERATOR
     if recipe.weights_from and checkpoint.latest(stage) is None:  # not when resuming
         load_weights(model, recipe.weights_from)
@@ -207,7 +220,7 @@ def train_recipe(
     )
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     say(f"stage: {recipe.generator.kind}, {millions:.2f} M parameters")
-    pairs = PreparedCaptions(prepared, captions, encoder, recipe.caption_dropout)
+    pairs = PreparedCaptions(prepared, captions, reader, recipe.caption_dropout)
     shown = [captions[row] for row in (held or rows)[:16]]
     result = train(
         model,
@@ -215,8 +228,8 @@ def train_recipe(
         limited(recipe.training),
         stage,
         collate=first,
-        validate=validation_loss(prepared[held], [captions[row] for row in held], encoder),
-        sample=sampler(autoencoder, encoder, shown),
+        validate=validation_loss(prepared[held], [captions[row] for row in held], reader),
+        sample=sampler(autoencoder, reader, shown),
         meta={"recipe": recipe.name, "stage": GENERATOR},
     )
     _write_recipe(recipe, kept)  # the loop took it: a resumed run may have been given more steps
@@ -248,11 +261,11 @@ def _write_recipe(recipe: Recipe, path: Path) -> None:
         temporary.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
 
 
-def _encoder_that_knows(
-    captions: list[str], config: EncoderConfig, say: Callable[[str], None]
+def _knowing(
+    encoder: TextEncoder, captions: list[str], say: Callable[[str], None]
 ) -> CachedEncoder:
     """The encoder with the states of all captions, and of the empty one, on disk."""
-    encoder = CachedEncoder(load_encoder(config.name, layers=config.layers, device=_device()))
+    encoder = CachedEncoder(encoder)
     say(f"captions: {len(set(captions)):,} different ones through {encoder.name}")
     encoder.encode_many([*dict.fromkeys(captions), ""], progress=sys.stderr.isatty())
     encoder.model.to("cpu")  # from here on states are only read, by the loader, on the CPU

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from .. import registry
 from ..data.images import grid
-from ..encoders import CachedEncoder
+from ..encoders import CachedEncoder, TextEncoder, TokenReader
+from ..encoders.learning import LearningEncoder
 from ..fusion import build_fusion
 from ..generators import Autoencoder, Generator, build_generator
+from ..types import Condition, TextStates, TimedCondition
 from .autoencoding import BUNDLED
 from .datasets import as_batch
 
@@ -27,33 +29,49 @@ SAMPLE_GUIDANCE = 3.0  # guidance scale of the pictures drawn during training
 
 
 class TextToImage(nn.Module):
-    """What the last stage trains: a fusion and a generator under the generator's own loss."""
+    """What the last stage trains: a fusion and a generator under the generator's own loss.
 
-    def __init__(self, fusion: nn.Module, generator: Generator):
+    Args:
+        encoder: where the language model learns too; "states" are then those of a `TokenReader`.
+    """
+
+    def __init__(
+        self, fusion: nn.Module, generator: Generator, encoder: LearningEncoder | None = None
+    ):
         super().__init__()
         self.fusion = fusion
         self.generator = generator
+        self.encoder = encoder
+
+    def condition(self, states: TextStates) -> Condition | TimedCondition:
+        """What the generator receives for B captions."""
+        return self.fusion(states if self.encoder is None else self.encoder(states))
 
     def forward(self, batch: dict, generator: torch.Generator | None = None) -> Tensor:
         """Scalar loss of `{"pictures": as Generator.prepare gives them, "states": TextStates}`."""
-        condition = self.fusion(batch["states"])
+        condition = self.condition(batch["states"])
         return self.generator.prepared_loss(batch["pictures"], condition, generator)
 
 
-def build_model(recipe: Recipe, states_width: int, autoencoder: Autoencoder | None) -> TextToImage:
+def build_model(
+    recipe: Recipe, encoder: TextEncoder, autoencoder: Autoencoder | None
+) -> TextToImage:
     """Fusion and generator with fresh weights, drawn from the recipe's seed.
+
+    Where the recipe lets the encoder learn, its model is a part of the result.
 
     Raises:
         ValueError: as `build_generator`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        return TextToImage(
-            build_fusion(recipe.fusion, states_width),
-            build_generator(
-                recipe.generator, recipe.data.image_size, autoencoder, recipe.fusion.width
-            ),
+        fusion = build_fusion(recipe.fusion, encoder.width)
+        generator = build_generator(
+            recipe.generator, recipe.data.image_size, autoencoder, recipe.fusion.width
         )
+    return TextToImage(
+        fusion, generator, LearningEncoder(encoder) if recipe.encoder.learns else None
+    )
 
 
 def load_weights(model: TextToImage, source: str) -> None:
@@ -92,7 +110,7 @@ def load_weights(model: TextToImage, source: str) -> None:
 
 
 def validation_loss(
-    pictures: Tensor, captions: list[str], encoder: CachedEncoder
+    pictures: Tensor, captions: list[str], encoder: CachedEncoder | TokenReader
 ) -> Callable[[TextToImage], dict[str, float]] | None:
     """The loss on B prepared pictures with their captions, always with the same noise.
 
@@ -112,7 +130,7 @@ def validation_loss(
 
 
 def sampler(
-    autoencoder: Autoencoder | None, encoder: CachedEncoder, captions: list[str]
+    autoencoder: Autoencoder | None, encoder: CachedEncoder | TokenReader, captions: list[str]
 ) -> Callable[[TextToImage, Path], None]:
     """Draws a picture a caption, always from the same noise, into one PNG."""
     states, empty = encoder.encode(captions), encoder.encode([""])
@@ -120,9 +138,9 @@ def sampler(
     def sample(model: TextToImage, path: Path) -> None:
         device = next(model.parameters()).device
         generator = model.generator.behind(autoencoder)
-        condition, options = model.fusion(states.to(device)), {}
+        condition, options = model.condition(states.to(device)), {}
         if generator.guided:
-            options["unconditional"] = model.fusion(empty.to(device))
+            options["unconditional"] = model.condition(empty.to(device))
             options["guidance_scale"] = SAMPLE_GUIDANCE
         seeded = torch.Generator().manual_seed(0)
         grid(generator.sample(condition, generator=seeded, **options), columns=8).save(path)
