@@ -1,7 +1,7 @@
 """What one choice is worth: the same short run with one part exchanged.
 
-`python benchmarks/ablation.py fusions` trains the recipe below once for each fusion and seed, scores
-what it draws, and stores a row a run in book/results/ablation.json. `layers` exchanges which layers
+`python benchmarks/ablation.py fusions` trains the recipe below once for each fusion and seed,
+scores what it draws, and stores a row a run in book/results/ablation.json. `layers` exchanges which layers
 of the language model are read, `transfer` what stands in the language model's place, `pairs` how
 many captioned pictures there are, `steps` how long it learns. Rows that are stored already are not
 run again, and a run that was stopped goes on where it stood, so the command can be given as often

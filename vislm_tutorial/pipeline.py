@@ -30,6 +30,7 @@ from ._drawing import (
     converted,
     stochastic_scheduler,
 )
+from .chapter_weights import find_chapter_weights
 from .encoders import TextEncoder, load_encoder
 
 # diffusers loads a pipeline's parts only from modules that are imported already; with this
@@ -95,9 +96,25 @@ class VisLMPipeline(DiffusionPipeline):
         self.set_progress_bar_config(disable=None, leave=False)  # None: only on a terminal
 
     @classmethod
-    def from_bundled(cls, **kwargs) -> VisLMPipeline:
-        """The pipeline that the package ships: coloured shapes at 64 px. Options as below."""
-        return cls.from_pretrained(registry.find("scenes-weights"), **kwargs)
+    def from_bundled(
+        cls, name: str = "scenes", *, allow_network: bool = False, **kwargs
+    ) -> VisLMPipeline:
+        """The pipeline that the package ships, coloured shapes at 64 px, or one of a chapter.
+
+        Args:
+            name: "scenes", or as in `chapter_weights.weights_table`: "image_gpt", say.
+            allow_network: fetch a chapter's weights where there is no checkout to have them.
+            kwargs: as for `from_pretrained`.
+
+        Raises:
+            ValueError: if there is none of that name.
+            registry.AssetError: if it, or its encoder, is not on this machine; says what to do.
+        """
+        if name == "scenes":
+            folder = registry.find("scenes-weights")
+        else:
+            folder = find_chapter_weights(name, allow_network)
+        return cls.from_pretrained(folder, allow_network=allow_network, **kwargs)
 
     @classmethod
     def from_pretrained(

@@ -1,0 +1,28 @@
+"""Write vislm_tutorial/chapter_weights.json: what lies in book/weights, with its sha256."""
+
+from __future__ import annotations
+
+import json
+
+from vislm_tutorial._files import sha256_of
+from vislm_tutorial.chapter_weights import CHECKOUT, FOLDER, TABLE
+
+NEEDED = ("*.safetensors", "config.json", "scheduler_config.json", "model_index.json")
+
+
+def listed() -> dict[str, dict[str, str]]:
+    """Name -> {file: sha256} of the files that a pipeline is loaded from."""
+    return {
+        folder.name: {
+            file.relative_to(folder).as_posix(): sha256_of(file)
+            for pattern in NEEDED
+            for file in sorted(folder.rglob(pattern))
+        }
+        for folder in sorted((CHECKOUT / FOLDER).iterdir())
+        if folder.is_dir()
+    }
+
+
+if __name__ == "__main__":
+    table = json.dumps(listed(), indent=1) + "\n"
+    (CHECKOUT / "vislm_tutorial" / TABLE).write_text(table, encoding="utf-8")
