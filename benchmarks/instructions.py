@@ -1,10 +1,11 @@
 """Does it help to have a language model rewrite what is asked? `python benchmarks/instructions.py`.
 
 The descriptions of `vislm_tutorial.evaluation.descriptions` are drawn by the shipped weights: as
-they are, rewritten freely by SmolLM2-135M, answered by its likeliest caption, translated by rules,
-and as the caption that was meant, which is the ceiling. The same noise each time. Seven minutes
-or so on two CPU cores; what was answered or drawn is kept in `--kept` as it comes, and a second
-run goes on from there. `-o book/results/instructions.json` stores what page 3.2 plots.
+they are, rewritten freely by SmolLM2-135M, answered by its likeliest caption, by the one that the
+description adds most to, translated by rules, and as the caption that was meant, which is the
+ceiling. The same noise each time. Eight minutes or so on two CPU cores; what was answered or drawn
+is kept in `--kept` as it comes, and a second run goes on from there.
+`-o book/results/instructions.json` stores what page 3.2 plots.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ def main() -> None:
         "as it is": lambda text: text,
         "written": writer.write,
         "chosen": lambda text: writer.rank(text, answers)[0],
+        "by gain": lambda text: writer.rank_by_gain(text, answers)[0],
         "rules": by_rules,
     }
     texts = [d.text for d in DESCRIPTIONS]
@@ -94,9 +96,10 @@ def main() -> None:
         }
         for text in [*texts, *OUTSIDE]
     }
-    for answered in said.values():  # of the chosen caption its log-probability is kept too
-        (caption, log_p), seconds = answered["chosen"]
-        answered["chosen"] = [caption, seconds, round(log_p, 2)]
+    for answered in said.values():  # of what was chosen the score is kept too
+        for name in ("chosen", "by gain"):
+            (caption, score), seconds = answered[name]
+            answered[name] = [caption, seconds, round(score, 2)]
     seconds = {m: sum(said[t][m][1] for t in texts) / len(texts) for m in methods}
     pipe = VisLMPipeline.from_bundled()
     pipe.set_progress_bar_config(disable=True)
@@ -137,6 +140,7 @@ def main() -> None:
                     "text": text,
                     "written": said[text]["written"][0],
                     "chosen": said[text]["chosen"][0],
+                    "by gain": said[text]["by gain"][0],
                     "log_p": said[text]["chosen"][2],
                 }
                 for text in OUTSIDE

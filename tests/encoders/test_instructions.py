@@ -90,6 +90,18 @@ def test_the_best_is_found_without_asking_for_all(writer):
     assert best in many
 
 
+def test_a_gain_is_what_the_description_adds(writer):
+    ranked = writer.rank_by_gain("blue", CAPTIONS, neutral="two", shortlist=3)
+    assert {c for c, _ in ranked} == {c for c, _ in writer.rank("blue", CAPTIONS, 3)}
+    for caption, gain in ranked:
+        with_it, without = (writer.log_probability(d, caption) for d in ("blue", "two"))
+        assert gain == pytest.approx(with_it - without, abs=1e-4)
+    assert [g for _, g in ranked] == sorted((g for _, g in ranked), reverse=True)
+    again = writer.rank_by_gain("blue", CAPTIONS, neutral="square", shortlist=3)
+    assert dict(again) != dict(ranked)  # what is known of one neutral is not another's
+    assert writer.rank_by_gain("two", CAPTIONS, "two")[0][1] == pytest.approx(0, abs=1e-4)
+
+
 def test_write_takes_the_likeliest_word_each_time(writer):
     said, expected = writer.write("blue", max_tokens=5), []
     for _ in range(5):

@@ -1,7 +1,7 @@
 """A language model that writes: a loose description in, a caption out, learned from examples.
 
 The examples stand in the prompt and nothing is trained ("few-shot", Brown et al. 2020, GPT-3).
-What it answers is left open (`write`), or is one of a list of captions (`rank`).
+What it answers is left open (`write`), or is one of a list of captions (`rank`, `rank_by_gain`).
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class InstructionWriter:
         messages = [{"role": role, "content": text} for role, text in turns[:-1]]
         prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         before, self._behind = prompt.split(_GAP)
+        self._known: dict[tuple[str, str], float] = {}  # of `rank_by_gain`
         # Read once; each call adds its description behind, and forgets it.
         self._cache = None
         self._read(self._ids(before), 1)
@@ -109,6 +110,31 @@ class InstructionWriter:
                     entry = (cost - follows[token].item(), next(numbers), [*path, token], child)
                     heapq.heappush(queue, entry)
         return found
+
+    def rank_by_gain(
+        self,
+        description: str,
+        captions: Sequence[str],
+        neutral: str = "something",
+        shortlist: int = 24,
+    ) -> list[tuple[str, float]]:
+        """The likeliest captions, ordered by what the description adds to each, in nats.
+
+        log p(caption | description) - log p(caption | neutral): what the model says whatever it is
+        told does not count (Holtzman et al. 2021, the domain-conditional PMI).
+
+        Args:
+            description, captions: as for `rank`.
+            neutral: a description that asks for nothing in particular.
+            shortlist: only so many of the likeliest are compared.
+        """
+        gains = []
+        for caption, log_p in self.rank(description, captions, shortlist):
+            key = (neutral, caption)
+            if key not in self._known:
+                self._known[key] = self.log_probability(neutral, caption)
+            gains.append((caption, log_p - self._known[key]))
+        return sorted(gains, key=lambda pair: pair[1], reverse=True)
 
     def log_probability(self, description: str, caption: str) -> float:
         """log p(caption, and no more | description) in nats."""

@@ -1,8 +1,11 @@
 """Descriptions in anybody's words, each with the picture that is meant (page 3.2).
 
-Three kinds, eight of each: "plain" says the words of the captions in other sentences, "synonyms"
-says words that no caption of the training data has, "described" says what is meant without naming
-it. Two ways to make a caption of them stand beside them: examples for a language model, and rules.
+Three kinds: "plain" says the words of the captions in other sentences, "synonyms" says words that
+no caption of the training data has, "described" says what is meant without naming it. Two ways to
+make a caption of them stand beside them: examples for a language model, and rules.
+
+The examples were changed after answers to `DEVELOPMENT` had been read, so nothing is measured on
+those. `DESCRIPTIONS` were written afterwards, and frozen before any answer to them was seen.
 """
 
 from __future__ import annotations
@@ -62,7 +65,7 @@ def instructions() -> list[str]:
 
 
 TOP_LEFT, TOP_RIGHT, BOTTOM_LEFT, BOTTOM_RIGHT, CENTRE = PLACES
-_PLAIN = (
+_OLD_PLAIN = (
     ("there should be a circle, and it should be red", "red", "circle"),
     (
         "I want a star in the picture. Make it yellow and put it in the top right corner.",
@@ -84,7 +87,7 @@ _PLAIN = (
     ("can you do circles? I need three, in cyan", "cyan", "circle", 3),
     ("in the centre of the page goes a square that is pink", "pink", "square", 1, CENTRE),
 )
-_SYNONYMS = (
+_OLD_SYNONYMS = (
     ("a crimson ball would be nice", "red", "circle"),
     ("put an emerald box in the upper left", "green", "square", 1, TOP_LEFT),
     ("I am thinking of a golden pentagram", "yellow", "star"),
@@ -94,7 +97,7 @@ _SYNONYMS = (
     ("a turquoise plus sign, lower right", "cyan", "cross", 1, BOTTOM_RIGHT),
     ("three scarlet blocks", "red", "square", 3),
 )
-_DESCRIBED = (
+_OLD_DESCRIBED = (
     ("there should be something round and red, in the upper left", "red", "circle", 1, TOP_LEFT),
     ("a shape with three corners, the colour of grass", "green", "triangle"),
     ("what twinkles in the night sky, drawn in yellow", "yellow", "star"),
@@ -110,10 +113,69 @@ _DESCRIBED = (
     ),
     ("one ripe tomato seen from afar, bottom right corner", "red", "circle", 1, BOTTOM_RIGHT),
 )
-_KINDS = {"plain": _PLAIN, "synonyms": _SYNONYMS, "described": _DESCRIBED}
-DESCRIPTIONS = tuple(
-    Description(text, kind, *meant) for kind, rows in _KINDS.items() for text, *meant in rows
+_PLAIN = (
+    ("please give me a triangle. I want it blue.", "blue", "triangle"),
+    ("cross, green, top left corner", "green", "cross", 1, TOP_LEFT),
+    ("what I have in mind are stars, three of them, every one pink", "pink", "star", 3),
+    ("purple it must be, and a circle", "purple", "circle"),
+    (
+        "I would like to see a diamond in the bottom right corner, coloured cyan",
+        "cyan",
+        "diamond",
+        1,
+        BOTTOM_RIGHT,
+    ),
+    ("the picture has a square and nothing else; the square is red", "red", "square"),
+    ("make two triangles, and make both of them orange", "orange", "triangle", 2),
+    ("a circle that is yellow, and it sits in the centre", "yellow", "circle", 1, CENTRE),
+    ("green is the colour and star is the shape", "green", "star"),
+    ("in the top right corner, a square. Colour: purple.", "purple", "square", 1, TOP_RIGHT),
 )
+_SYNONYMS = (
+    ("draw me an aqua disc", "cyan", "circle"),
+    ("I'd love a salmon box, in the lower right", "pink", "square", 1, BOTTOM_RIGHT),
+    ("a scarlet pentagram in the middle of it", "red", "star", 1, CENTRE),
+    ("two golden wedges next to each other", "yellow", "triangle", 2),
+    ("how about an emerald lozenge?", "green", "diamond"),
+    ("a violet block, upper left please", "purple", "square", 1, TOP_LEFT),
+    ("three azure plus signs", "blue", "cross", 3),
+    ("some crimson lozenge would do", "red", "diamond"),
+    ("picture a turquoise ball in the lower left", "cyan", "circle", 1, BOTTOM_LEFT),
+    ("a rosy pentagram, upper right", "pink", "star", 1, TOP_RIGHT),
+)
+_DESCRIBED = (
+    ("a full moon, only that it is blue", "blue", "circle"),
+    ("the figure with five points, red as a rose", "red", "star"),
+    ("it has three sides and the colour of an orange", "orange", "triangle"),
+    ("one tile of a chessboard, in pink, top left corner", "pink", "square", 1, TOP_LEFT),
+    ("the mark on a first aid kit, drawn in red", "red", "cross"),
+    ("two wheels, as green as frogs", "green", "circle", 2),
+    ("a die seen from one side, the colour of a canary", "yellow", "square"),
+    ("the suit of cards that is red and not hearts", "red", "diamond"),
+    (
+        "what marks the treasure on a pirate's map, in cyan, bottom left corner",
+        "cyan",
+        "cross",
+        1,
+        BOTTOM_LEFT,
+    ),
+    (
+        "the outline of a slice of pizza, purple like a plum, in the middle",
+        "purple",
+        "triangle",
+        1,
+        CENTRE,
+    ),
+)
+
+
+def _all(plain: tuple, synonyms: tuple, described: tuple) -> tuple[Description, ...]:
+    kinds = {"plain": plain, "synonyms": synonyms, "described": described}
+    return tuple(Description(text, kind, *m) for kind, rows in kinds.items() for text, *m in rows)
+
+
+DEVELOPMENT = _all(_OLD_PLAIN, _OLD_SYNONYMS, _OLD_DESCRIBED)
+DESCRIPTIONS = _all(_PLAIN, _SYNONYMS, _DESCRIBED)
 
 # What a language model is shown. No example has a word for a colour or a shape that one of the
 # descriptions above has and a caption has not.
