@@ -7,11 +7,14 @@ import json
 from vislm_tutorial._files import sha256_of
 from vislm_tutorial.chapter_weights import CHECKOUT, FOLDER, TABLE
 
-NEEDED = ("*.safetensors", "config.json", "scheduler_config.json", "model_index.json")
+NEEDED = (
+    *("*.safetensors", "config.json", "scheduler_config.json", "model_index.json"),
+    *("run.json", "exact_eval.json"),  # which pages read
+)
 
 
 def listed() -> dict[str, dict[str, str]]:
-    """Name -> {file: sha256} of the files that a pipeline is loaded from."""
+    """Name -> {file: sha256} of what a page opens."""
     return {
         folder.name: {
             file.relative_to(folder).as_posix(): sha256_of(file)

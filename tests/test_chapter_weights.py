@@ -11,7 +11,13 @@ import list_weights
 import pytest
 
 from vislm_tutorial import chapter_weights, registry
-from vislm_tutorial.chapter_weights import CHECKOUT, FOLDER, find_chapter_weights, weights_table
+from vislm_tutorial.chapter_weights import (
+    CHECKOUT,
+    FOLDER,
+    find_chapter_weights,
+    stored_results,
+    weights_table,
+)
 from vislm_tutorial.pipeline import VisLMPipeline
 
 NAME = "image_gpt"
@@ -69,6 +75,17 @@ def test_a_server_without_them_is_named(elsewhere):
     shutil.rmtree(elsewhere / "raw")
     with pytest.raises(registry.AssetError, match="could not be fetched.*Check the connection"):
         find_chapter_weights(NAME, allow_network=True)
+
+
+def test_results_are_read_from_the_checkout_or_fetched(elsewhere, monkeypatch):
+    with pytest.raises(registry.AssetError, match="Pass allow_network=True"):
+        stored_results("ablation")
+    served = elsewhere / "raw" / "main" / "book" / "results" / "ablation.json"
+    served.parent.mkdir(parents=True)
+    served.write_text('{"rows": [1]}')
+    assert stored_results("ablation", allow_network=True) == {"rows": [1]}
+    monkeypatch.setattr(chapter_weights, "CHECKOUT", CHECKOUT)
+    assert len(stored_results("ablation", allow_network=True)["rows"]) > 50
 
 
 def test_an_unknown_name_lists_the_known_ones():

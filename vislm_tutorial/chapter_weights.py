@@ -1,8 +1,8 @@
-"""Weights that a single chapter needs: not in the package, but in the repository's book/weights.
+"""What a single chapter needs: not in the package, but in the repository's book/ folder.
 
-A checkout has them. Elsewhere, on Colab for one, they are fetched once. Either way each file is
-compared with the sha256 of the table that comes with the package, chapter_weights.json; after new
-weights, `python book/list_weights.py` writes it anew.
+A checkout has it. Elsewhere, on Colab for one, it is fetched. Weights are compared with the sha256
+of the table that comes with the package, chapter_weights.json, and fetched once; after new weights,
+`python book/list_weights.py` writes the table anew.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ._files import replaced_when_complete, sha256_of
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 FOLDER = "book/weights"  # in the repository
+RESULTS = "book/results"
 TABLE = "chapter_weights.json"  # name -> {file: sha256}
 
 
@@ -63,6 +64,28 @@ def find_chapter_weights(name: str, allow_network: bool = False) -> Path:
     return folder
 
 
+def stored_results(name: str, allow_network: bool = False) -> dict:
+    """What a script in benchmarks/ stored in book/results/`name`.json.
+
+    Args:
+        name: "ablation", say.
+        allow_network: fetch it where there is no checkout; otherwise nothing is tried.
+
+    Raises:
+        registry.AssetError: if it is not here and the network was not allowed, or if it cannot be
+            fetched.
+    """
+    file = f"{RESULTS}/{name}.json"
+    if (CHECKOUT / file).is_file():
+        return json.loads((CHECKOUT / file).read_text(encoding="utf-8"))
+    if not allow_network:
+        raise registry.AssetError(
+            f"there is no {file} on this machine: it is in a checkout of the repository, and not "
+            "in the package. Pass allow_network=True to fetch it."
+        )
+    return json.loads(_answer(f"{registry.REPOSITORY}/raw/main/{file}"))
+
+
 def _fetch(address: str, files: list[str], folder: Path) -> None:
     """Each file of `address` into `folder`, which appears when all are there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -70,11 +93,15 @@ def _fetch(address: str, files: list[str], folder: Path) -> None:
         for file in files:
             target = temporary / file
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with urllib.request.urlopen(f"{address}/{file}", timeout=60) as answer:
-                    target.write_bytes(answer.read())
-            except OSError as error:
-                raise registry.AssetError(
-                    f"{address}/{file} could not be fetched: {error}. Check the connection, and "
-                    "that the repository's address in pyproject.toml is right."
-                ) from error
+            target.write_bytes(_answer(f"{address}/{file}"))
+
+
+def _answer(address: str) -> bytes:
+    try:
+        with urllib.request.urlopen(address, timeout=60) as answer:
+            return answer.read()
+    except OSError as error:
+        raise registry.AssetError(
+            f"{address} could not be fetched: {error}. Check the connection, and that the "
+            "repository's address in pyproject.toml is right."
+        ) from error
