@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from vislm_tutorial.generators import CVAE, CVAEConfig
+from vislm_tutorial.generators import CVAE, Autoencoder, CVAEConfig
 from vislm_tutorial.generators.cvae import LEAST_STD, LOG_SCALE_LIMIT
 from vislm_tutorial.losses import gaussian_nll
 from vislm_tutorial.types import Condition
@@ -23,6 +23,7 @@ def small(nudge: float = 0.3, **sizes) -> CVAE:
     """Grids of 4 and 8 cells, layers on both and one above; its last weights are zero no more."""
     defaults = {
         "sample_size": SIDE,
+        "in_channels": 3,
         "condition_width": WIDTH,
         "patch_size": 2,
         "widths": (16, 8),
@@ -289,13 +290,37 @@ def test_config_holds_the_constructors_defaults():
     assert {name: own[name] for name in sizes} == sizes
 
 
-@pytest.mark.parametrize("side", [32, 64])
-def test_default_sizes_fit_the_files_that_ship_them(side, make_condition):
-    model = CVAE(sample_size=side, condition_width=WIDTH)
+def test_default_sizes_fit_the_files_that_ship_them(make_condition):
+    model = CVAE(condition_width=WIDTH)
     assert sum(p.numel() for p in model.parameters()) * 2 < 6e6  # bytes in float16
-    condition = make_condition(1)
-    assert model.sample(condition).shape == (1, 3, side, side)
-    assert model.latent_sides == [1] * 2 + [side // 16] * 3 + [side // 8] * 3 + [side // 4]
+    assert model.sample(make_condition(1)).shape == (1, 8, 8, 8)
+    assert model.latent_sides == [1] * 2 + [4] * 4 + [8] * 3
+
+
+def test_pixels_are_bounded_and_latents_are_not(make_condition):
+    condition = make_condition(4)
+    for channels, bounded in ((3, True), (4, False)):
+        model = small(in_channels=channels)
+        with torch.no_grad():
+            model.conv_out.bias.fill_(5.0)
+        assert (model.sample(condition).max() <= 1) == bounded
+
+
+def test_behind_an_autoencoder_it_draws_and_learns_latents(make_condition):
+    model, condition = small(sample_size=8, in_channels=4), make_condition(2)
+    torch.manual_seed(0)
+    autoencoder = Autoencoder(2, (8,), latent_channels=4, norm_groups=4)
+    whole = model.behind(autoencoder)
+    images = 2 * torch.rand(2, 3, 16, 16) - 1
+    latents = whole.prepare(images)
+    torch.testing.assert_close(latents, autoencoder.encode(images))
+    loss = whole.loss(images, condition, generator(1))
+    assert loss == model.prepared_loss(latents, condition, generator(1))
+    drawn = whole.sample(condition, generator=generator(2), temperature=0.5)
+    expected = autoencoder.decode(model.sample(condition, generator=generator(2), temperature=0.5))
+    assert torch.equal(drawn, expected.clamp(-1, 1)) and drawn.shape == images.shape
+    assert whole.network is model and whole.behind(None) is model
+    assert not any(p.requires_grad for p in autoencoder.parameters())
 
 
 @pytest.mark.parametrize(
@@ -337,7 +362,7 @@ def test_it_learns_which_pictures_a_caption_allows():
     condition = Condition(captions[:, None], torch.ones(3, 1, dtype=torch.bool), captions)
     rows = torch.arange(3).repeat(2)
     model = small(nudge=0.0)
-    optimizer = torch.optim.Adam(model.parameters(), lr=6e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     losses = []
     for step in range(200):
         optimizer.zero_grad()
@@ -352,4 +377,4 @@ def test_it_learns_which_pictures_a_caption_allows():
     errors = (drawn[:, None] - pictures).square().mean(dim=(2, 3, 4))  # (48, 3)
     nearest = errors.argmin(dim=1).view(16, 3)
     assert (nearest[:, 2] == 2).all() and set(nearest[:, :2].flatten().tolist()) == {0, 1}
-    assert errors.min(dim=1).values.mean() < 0.02
+    assert errors.min(dim=1).values.mean() < blend / 2

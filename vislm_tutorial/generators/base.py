@@ -71,6 +71,46 @@ class Generator(nn.Module):
         raise NotImplementedError
 
 
+class LatentGenerator(Generator):
+    """A generator of latents behind the autoencoder whose latents it draws.
+
+    Args:
+        latents: the generator; what is saved and what learns is this.
+        autoencoder: stays frozen.
+    """
+
+    def __init__(self, latents: Generator, autoencoder: Autoencoder):
+        super().__init__()
+        self.latents = latents
+        self.autoencoder = autoencoder.requires_grad_(False)
+        self.settings = latents.settings
+
+    @property
+    def network(self) -> nn.Module:
+        """The generator of latents."""
+        return self.latents.network
+
+    def behind(self, autoencoder: Autoencoder | None) -> Generator:
+        """The same generator behind another autoencoder, or behind none."""
+        return self.latents.behind(autoencoder)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) images in [-1, 1] -> latents (B, C, h, w)."""
+        return self.autoencoder.encode(images)
+
+    def prepared_loss(
+        self, x: Tensor, condition: Condition, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """That of the latents."""
+        return self.latents.prepared_loss(x, condition, generator)
+
+    @torch.no_grad()
+    def sample(self, condition: Condition, *, generator: Generators = None, **settings) -> Tensor:
+        """One image a condition: (B, 3, H, W) in [-1, 1]; `settings` as the latents' own."""
+        drawn = self.latents.sample(condition, generator=generator, **settings)
+        return self.autoencoder.decode(drawn).clamp(-1, 1)
+
+
 _Condition = TypeVar("_Condition", Condition, TimedCondition)
 
 

@@ -35,7 +35,7 @@ class FlowConfig:
 
 
 GeneratorConfig = FlowConfig | ImageGPTConfig | CVAEConfig | CGANConfig | PixelCNNConfig
-OF_PIXELS = {CVAEConfig: CVAE, CGANConfig: CGAN, PixelCNNConfig: PixelCNN}
+OF_PIXELS = {CGANConfig: CGAN, PixelCNNConfig: PixelCNN}
 
 
 def build_generator(
@@ -75,6 +75,9 @@ def build_generator(
             ImageGPT(codes=codes, grid_size=side, condition_width=condition_width, **shape)
         )
     channels = 3 if autoencoder is None else autoencoder.config.latent_channels
+    if isinstance(config, CVAEConfig):
+        sizes = {"sample_size": side, "in_channels": channels, "condition_width": condition_width}
+        return CVAE(**sizes, **shape)
     return FlowGenerator(build_backbone(config, side, channels, condition_width))
 
 

@@ -23,13 +23,15 @@ from torch.distributions import Normal, kl_divergence
 from ..blocks import position_embedding
 from ..losses import gaussian_nll
 from ..types import Condition
-from .base import Generator
+from .autoencoder import Autoencoder
+from .base import Generator, LatentGenerator
 from .noise import Generators, normal
 from .unet import GROUPS, ResnetBlock, SpatialAttention
 
 LOG_SCALE_LIMIT = 5.0  # of each log deviation, reached softly: no latent can blow training up
-FIRST_STD = 0.5  # a learned std starts here, near the deviation of pixels; it falls as they are met
+FIRST_STD = 0.5  # a learned std starts here, near the deviation of values; it falls as they are met
 LEAST_STD = 1 / 255  # half a grey level in [-1, 1]: no picture file knows its pixels better
+MOST_ATTENDING = 8  # cells on the side of the finest grid whose cells attend to each other
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,12 @@ class CVAEConfig:
     """Shape of the ladder, always from coarse to fine; each grid has twice the side of the last."""
 
     kind: Literal["cvae"] = "cvae"
-    patch_size: int = 4  # pixels on the side of one cell of the finest grid
-    widths: tuple[int, ...] = (96, 96, 64)  # channels of each grid, a multiple of 8
-    layers: tuple[int, ...] = (2, 3, 3, 1)  # latents: of the whole picture, then on each grid
-    latent_channels: tuple[int, ...] = (32, 16, 8, 4)  # of each such latent, a cell
-    heads: int = 4  # of each attention; the coarsest grid reads the caption
-    std: float | None = None  # of a pixel value in [-1, 1] around its mean; None: learned
+    patch_size: int = 1  # values on the side of one cell of the finest grid
+    widths: tuple[int, ...] = (96, 96)  # channels of each grid, a multiple of 8
+    layers: tuple[int, ...] = (2, 4, 3)  # latents: of the whole picture, then on each grid
+    latent_channels: tuple[int, ...] = (32, 16, 8)  # of each such latent, a cell
+    heads: int = 4  # of each attention
+    std: float | None = None  # of a value around its mean; None: learned
 
 
 class Located(nn.Module):
@@ -130,8 +132,9 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
     factor beta on the rate: with a fixed std it would say the same as another std.
 
     Args:
-        sample_size: side H = W of the images; a multiple of `patch_size` times 2 for each grid
-            but one.
+        sample_size: side H = W of the pictures, pixels or an autoencoder's latents; a multiple of
+            `patch_size` times 2 for each grid but one.
+        in_channels: 3 for pixels, which are drawn within [-1, 1].
         condition_width: D of the `Condition`.
         patch_size, widths, layers, latent_channels, heads, std: as in `CVAEConfig`.
 
@@ -144,23 +147,25 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(
         self,
-        sample_size: int = 64,
+        sample_size: int = 8,
+        in_channels: int = 8,
         condition_width: int = 192,
-        patch_size: int = 4,
-        widths: tuple[int, ...] = (96, 96, 64),
-        layers: tuple[int, ...] = (2, 3, 3, 1),
-        latent_channels: tuple[int, ...] = (32, 16, 8, 4),
+        patch_size: int = 1,
+        widths: tuple[int, ...] = (96, 96),
+        layers: tuple[int, ...] = (2, 4, 3),
+        latent_channels: tuple[int, ...] = (32, 16, 8),
         heads: int = 4,
         std: float | None = None,
     ):
         super().__init__()
         sides = _sides(sample_size, patch_size, widths, layers, latent_channels, std)
-        pixels, top = 3 * patch_size**2, widths[0]
+        cell, top = in_channels * patch_size**2, widths[0]
         steps = list(pairwise(widths))  # (coarse, fine), one a doubling
 
         def layer(index: int) -> LatentLayer:
-            width = widths[max(index - 1, 0)]
-            if index < 2:  # the coarsest grid, where cells are few enough for attention
+            level = max(index - 1, 0)
+            width = widths[level]
+            if sides[level] <= MOST_ATTENDING:  # cells are few enough
                 block = SpatialAttention(width, heads, condition_width)
             else:
                 block = ResnetBlock(width, width, top)
@@ -169,7 +174,7 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
         self.pooled_embed = nn.Linear(condition_width, top)
         self.located = nn.ModuleList(Located(*shape) for shape in zip(sides, widths, strict=True))
         # Fine to coarse: features of each grid. shrink[i] leads from the grid of encoder[i + 1].
-        self.conv_in = nn.Conv2d(pixels, widths[-1], 3, padding=1)
+        self.conv_in = nn.Conv2d(cell, widths[-1], 3, padding=1)
         self.encoder = nn.ModuleList(ResnetBlock(width, width, top) for width in widths)
         self.shrink = nn.ModuleList(nn.Conv2d(b, a, 3, stride=2, padding=1) for a, b in steps)
         # Coarse to fine: latents of the whole picture, then of each grid, which open[i] opens.
@@ -178,8 +183,12 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
         )
         self.open = nn.ModuleList(ResnetBlock(a, b, top) for a, b in steps)
         self.norm_out = nn.GroupNorm(GROUPS, widths[-1], eps=1e-6)
-        self.conv_out = nn.Conv2d(widths[-1], pixels, 3, padding=1)
+        self.conv_out = nn.Conv2d(widths[-1], cell, 3, padding=1)
         self.log_std = nn.Parameter(torch.tensor(math.log(FIRST_STD))) if std is None else None
+
+    def behind(self, autoencoder: Autoencoder | None) -> Generator:
+        """The same ladder, drawing through an autoencoder that stays frozen."""
+        return self if autoencoder is None else LatentGenerator(self, autoencoder)
 
     @property
     def latent_sides(self) -> list[int]:
@@ -189,20 +198,20 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
 
     @property
     def std(self) -> Tensor | float:
-        """The deviation of p(x | z), in units of the pixels' range [-1, 1]."""
+        """The deviation of p(x | z), in units of the values: pixels lie in [-1, 1]."""
         return self.config.std if self.log_std is None else self.log_std.exp() + LEAST_STD
 
     def encode(self, images: Tensor, condition: Condition) -> list[Tensor]:
-        """What the posteriors see of (B, 3, H, W) images: (B, C, h, w) a grid, coarse to fine.
+        """What the posteriors see of pictures (B, Z, H, W): (B, C, h, w) a grid, coarse to fine.
 
         Raises:
-            ValueError: if the images are not `sample_size` pixels a side.
+            ValueError: if they do not have `in_channels`, or are not `sample_size` a side.
         """
-        side = self.config.sample_size
-        if images.shape[1:] != (3, side, side):
+        side, channels = self.config.sample_size, self.config.in_channels
+        if images.shape[1:] != (channels, side, side):
             raise ValueError(
-                f"images are {tuple(images.shape)}; this CVAE knows (B, 3, {side}, {side}) only. "
-                "Resize the images, or build another CVAE with sample_size=."
+                f"images are {tuple(images.shape)}; this CVAE knows (B, {channels}, {side}, "
+                f"{side}) only. Resize the images, or build another CVAE with sample_size=."
             )
         pooled = self.pooled_embed(condition.pooled_projections)
         x = self.conv_in(F.pixel_unshuffle(images, self.config.patch_size))
@@ -229,7 +238,7 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
             features: of `encode`; with them `draw` gets each layer's posterior, else its prior.
 
         Returns:
-            The mean, (B, 3, H, W), unbounded; and for each layer KL(q || p) in nats an image,
+            The mean, (B, Z, H, W), unbounded; and for each layer KL(q || p) in nats an image,
             (B,), or nothing without `features`.
         """
         pooled = self.pooled_embed(condition.pooled_projections)  # (B, C)
@@ -252,10 +261,10 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
     def elbo_parts(
         self, x: Tensor, condition: Condition, generator: Generators = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """-ELBO of (B, 3, H, W) images in [-1, 1] in its parts, all in nats a pixel value.
+        """-ELBO of pictures (B, Z, H, W) in its parts, all in nats a value.
 
         Args:
-            x, condition: B images and their captions.
+            x, condition: B pictures and their captions.
             generator: of the posteriors' noise, one draw a layer.
 
         Returns:
@@ -269,7 +278,7 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
     def prepared_loss(
         self, x: Tensor, condition: Condition, generator: torch.Generator | None = None
     ) -> Tensor:
-        """-ELBO in nats a pixel value for (B, 3, H, W) images in [-1, 1]; a scalar."""
+        """-ELBO in nats a value for pictures (B, Z, H, W); a scalar."""
         distortion, rate, _ = self.elbo_parts(x, condition, generator)
         return distortion + rate
 
@@ -277,7 +286,7 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
     def sample(
         self, condition: Condition, *, generator: Generators = None, temperature: float = 1.0
     ) -> Tensor:
-        """The mean of p(x | z) with z drawn from the priors: (B, 3, H, W) in [-1, 1].
+        """The mean of p(x | z) with z drawn from the priors: (B, Z, H, W).
 
         Args:
             condition: of B captions.
@@ -285,13 +294,16 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
                 does not depend on which others are drawn beside it.
             temperature: the priors' deviations are multiplied by it; 0 draws their means.
         """
-        return self.decode(condition, _drawing(generator, temperature))[0].clamp(-1, 1)
+        return self._bounded(self.decode(condition, _drawing(generator, temperature))[0])
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, condition: Condition) -> Tensor:
-        """(B, 3, H, W) images in [-1, 1] by way of their posteriors' means: the same shape."""
+        """Pictures (B, Z, H, W) by way of their posteriors' means: the same shape."""
         draw = _drawing(temperature=0.0)
-        return self.decode(condition, draw, self.encode(images, condition))[0].clamp(-1, 1)
+        return self._bounded(self.decode(condition, draw, self.encode(images, condition))[0])
+
+    def _bounded(self, x: Tensor) -> Tensor:
+        return x.clamp(-1, 1) if self.config.in_channels == 3 else x
 
 
 def _drawing(generator: Generators = None, temperature: float = 1.0) -> Callable[[Normal], Tensor]:
