@@ -174,7 +174,7 @@ def test_score_is_realism_plus_fit(images, make_condition):
 
 
 def test_a_picture_is_judged_by_itself_and_by_where_things_are(images, make_condition):
-    model, condition = tiny(), make_condition(4)
+    model, condition = tiny(batch_std=False), make_condition(4)
     score = model.discriminate(images, condition)
     alone = torch.cat([model.discriminate(images[i : i + 1], condition[i : i + 1]) for i in (0, 1)])
     torch.testing.assert_close(score[:2], alone)
@@ -182,6 +182,21 @@ def test_a_picture_is_judged_by_itself_and_by_where_things_are(images, make_cond
     square[:, :, 2:4, 2:4] = 1
     left, right = (model.discriminate(x, condition) for x in (square, square.flip(3)))
     assert (left - right).abs().max() > 1e-3
+
+
+def test_pictures_that_are_all_alike_give_themselves_away(images):
+    """By one channel more: the mean deviation over the batch of what the blocks say."""
+    judge = tiny().discriminator
+    seen = []
+    judge.to_features.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    judge.features(images)
+    judge.features(images[:1].expand_as(images))
+    varied, alike = (x.unflatten(1, (-1, 4, 4))[:, -1] for x in seen)
+    assert varied.std() < 1e-6 < 1e-3 < varied.mean() and alike.abs().max() < 1e-3
+    blocks = judge.first(F.pixel_unshuffle(images, 1))
+    for block in judge.blocks:
+        blocks = block(blocks)
+    torch.testing.assert_close(varied.mean(), blocks.std(dim=0, correction=0).mean())
 
 
 # --- drawing ------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ class CGANConfig:
     widths: tuple[int, ...] = (128, 128, 96, 48)  # channels of each grid, a multiple of 8
     latent_width: int = 64  # of z
     r1_weight: float = 1.0  # gamma: pulls the discriminator flat around real pictures
+    batch_std: bool = True  # the discriminator sees how much a batch's pictures differ
 
 
 class DrawingBlock(nn.Module):
@@ -107,23 +108,32 @@ class Discriminator(nn.Module):
 
     The first part says whether the picture is real, the product whether it is the caption's. h is
     read off a 4 x 4 grid and not off its mean, because captions say places.
+
+    With `batch_std` one more channel says how much the pictures beside it differ (Karras et al.
+    2018, "minibatch standard deviation"): drawn ones that are all alike give themselves away.
     """
 
-    def __init__(self, widths: tuple[int, ...], patch_size: int, condition_width: int):
+    def __init__(
+        self, widths: tuple[int, ...], patch_size: int, condition_width: int, batch_std: bool
+    ):
         super().__init__()
+        self.batch_std = batch_std
         narrow_first = widths[::-1]
         self.first = nn.Conv2d(3 * patch_size**2, narrow_first[0], 3, padding=1)
         self.blocks = nn.ModuleList(JudgingBlock(a, b) for a, b in pairwise(narrow_first))
-        self.to_features = nn.Linear(widths[0] * COARSEST**2, condition_width)
+        self.to_features = nn.Linear((widths[0] + batch_std) * COARSEST**2, condition_width)
         self.realism = nn.Linear(condition_width, 1)
         self.question = nn.Linear(condition_width, condition_width, bias=False)  # V
         self.patch_size = patch_size
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) -> h (B, D), of the picture alone: several captions can be tried on it."""
+        """(B, 3, S, S) -> h (B, D), without a caption: several can be tried on them."""
         x = self.first(F.pixel_unshuffle(images, self.patch_size))
         for block in self.blocks:
             x = block(x)
+        if self.batch_std:
+            spread = (x.var(dim=0, correction=0) + 1e-8).sqrt().mean()
+            x = torch.cat([x, spread.expand(len(x), 1, *x.shape[2:])], dim=1)
         return F.leaky_relu(self.to_features(F.leaky_relu(x, SLOPE).flatten(1)), SLOPE)
 
     def scores(self, h: Tensor, pooled: Tensor) -> Tensor:
@@ -150,7 +160,7 @@ class CGAN(Generator, ModelMixin, ConfigMixin):  # last: its __getattr__ asks no
     Args:
         sample_size: side S of the images, 4 x patch_size x 2 for each width but one.
         condition_width: D of the `Condition`.
-        patch_size, widths, latent_width, r1_weight: as in `CGANConfig`.
+        patch_size, widths, latent_width, r1_weight, batch_std: as in `CGANConfig`.
 
     Raises:
         ValueError: if the sizes do not fit together.
@@ -165,6 +175,7 @@ class CGAN(Generator, ModelMixin, ConfigMixin):  # last: its __getattr__ asks no
         widths: tuple[int, ...] = (128, 128, 96, 48),
         latent_width: int = 64,
         r1_weight: float = 1.0,
+        batch_std: bool = True,
     ):
         super().__init__()
         side = COARSEST * patch_size * 2 ** (len(widths) - 1)
@@ -180,7 +191,7 @@ class CGAN(Generator, ModelMixin, ConfigMixin):  # last: its __getattr__ asks no
             )
         widths = tuple(widths)
         self.drawer = Drawer(widths, patch_size, latent_width + condition_width)
-        self.discriminator = Discriminator(widths, patch_size, condition_width)
+        self.discriminator = Discriminator(widths, patch_size, condition_width, batch_std)
 
     def prepare(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) images in [-1, 1], as they are.
