@@ -5,7 +5,7 @@ scores what it draws, and stores a row a run in book/results/ablation.json. `lay
 which layers of the language model are read, `transfer` what stands in the language model's place,
 `pairs` how many captioned pictures there are, `steps` how long it learns. Rows that are stored
 already are not run again, and a run that was stopped goes on where it stood, so the command can be
-given as often as it takes. About 25 minutes a run on two slow cores; on a GPU several fit beside
+given as often as it takes. About 15 minutes a run on two slow cores; on a GPU several fit beside
 each other (`--workers 12`).
 
 `python benchmarks/ablation.py speed` times each fusion's training instead, about 3 minutes.
