@@ -17,7 +17,7 @@ SIDE = 8
 
 def tiny(**sizes) -> CGAN:
     """One doubling, 4 -> 8 cells of one pixel."""
-    defaults = {"sample_size": SIDE, "patch_size": 1, "widths": (16, 8), "latent_width": 4}
+    defaults = {"sample_size": SIDE, "in_channels": 3, "widths": (16, 8), "latent_width": 4}
     return CGAN(**(defaults | {"condition_width": 12} | sizes))
 
 
@@ -270,6 +270,17 @@ def test_in_half_precision_it_draws_nearly_the_same(make_condition):
     assert (half - exact).square().mean() < 1e-3 * exact.square().mean()
 
 
+def test_latents_are_drawn_without_a_bound(make_condition):
+    """A tanh belongs to pixels: latents of either sign reach beyond 1."""
+    model, condition = tiny(in_channels=5), make_condition(3)
+    nn.init.constant_(model.drawer.last.bias, 7.0)
+    drawn = model.sample(condition, generator=seeded())
+    assert drawn.shape == (3, 5, SIDE, SIDE) and drawn.mean() > 3
+    assert model.discriminate(drawn, condition).shape == (3,)
+    with pytest.raises(ValueError, match=r"built for \(B, 5, 8, 8\)"):
+        model.prepare(drawn[:, :3])
+
+
 def test_config_holds_the_constructors_defaults():
     own, config = CGAN().config, asdict(CGANConfig())
     assert config.pop("kind") == "cgan"
@@ -278,10 +289,11 @@ def test_config_holds_the_constructors_defaults():
 
 @pytest.mark.parametrize(
     ("sizes", "side"),
-    [({}, 64), ({"patch_size": 1, "widths": (8,)}, 4), ({"widths": (8, 8, 8)}, 32)],
+    [({}, 64), ({"patch_size": 1, "widths": (8,)}, 4), ({"widths": (8, 8, 8), "depth": 3}, 32)],
 )
 def test_pictures_come_out_at_the_size_that_was_asked(sizes, side):
-    model = CGAN(sample_size=side, condition_width=12, **({"widths": (8, 8, 8, 8)} | sizes))
+    defaults = {"in_channels": 3, "patch_size": 2, "widths": (8, 8, 8, 8), "depth": 1}
+    model = CGAN(sample_size=side, condition_width=12, **(defaults | sizes))
     pooled = torch.randn(2, 12)
     condition = Condition(torch.zeros(2, 1, 12), torch.ones(2, 1).bool(), pooled)
     drawn = model.sample(condition)
@@ -289,7 +301,7 @@ def test_pictures_come_out_at_the_size_that_was_asked(sizes, side):
 
 
 def test_sizes_that_do_not_fit_are_refused(images, make_condition):
-    with pytest.raises(ValueError, match="sample_size is 32; expected 64: 4 widths double 4"):
+    with pytest.raises(ValueError, match="sample_size is 32; expected 8: 2 widths double 4"):
         CGAN(sample_size=32)
     with pytest.raises(ValueError, match=r"widths are \(16, 12\); expected multiples of 8"):
         tiny(widths=(16, 12))

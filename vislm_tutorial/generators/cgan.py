@@ -15,11 +15,13 @@ from torch.func import functional_call
 
 from ..losses import discriminator_hinge, generator_hinge, r1_penalty
 from ..types import Condition
-from .base import Generator
+from .autoencoder import Autoencoder
+from .base import Generator, LatentGenerator
 from .noise import Generators, normal
 from .unet import GROUPS
 
 COARSEST = 4  # cells on the side of the grid that drawing starts from
+PIXEL_CHANNELS = 3  # as many mean pixels, which lie in [-1, 1]; otherwise latents
 SLOPE = 0.2  # of the leaky ReLUs
 
 
@@ -28,22 +30,24 @@ class CGANConfig:
     """Shape of both players, from the coarsest grid to the finest."""
 
     kind: Literal["cgan"] = "cgan"
-    patch_size: int = 2  # pixels on the side of one cell of the finest grid
-    widths: tuple[int, ...] = (128, 128, 96, 48)  # channels of each grid, a multiple of 8
+    patch_size: int = 1  # values on the side of one cell of the finest grid
+    widths: tuple[int, ...] = (96, 96)  # channels of each grid, a multiple of 8
+    depth: int = 2  # blocks on each grid but the coarsest
     latent_width: int = 64  # of z
     r1_weight: float = 1.0  # gamma: pulls the discriminator flat around real pictures
     batch_std: bool = True  # the discriminator sees how much a batch's pictures differ
 
 
 class DrawingBlock(nn.Module):
-    """A residual block onto a grid twice as fine, which z and the caption scale and shift.
+    """A residual block, often onto a grid twice as fine, which z and the caption scale and shift.
 
     The norms are an image's own (`GroupNorm`): with batch norm a picture would depend on those
     drawn beside it.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, code_width: int):
+    def __init__(self, in_channels: int, out_channels: int, code_width: int, grows: bool):
         super().__init__()
+        self.grows = grows
         self.norm1 = nn.GroupNorm(GROUPS, in_channels, affine=False)
         self.norm2 = nn.GroupNorm(GROUPS, out_channels, affine=False)
         self.modulation1 = nn.Linear(code_width, 2 * in_channels)
@@ -53,12 +57,13 @@ class DrawingBlock(nn.Module):
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        """(B, C_in, h, w) with code (B, V) -> (B, C_out, 2h, 2w)."""
+        """(B, C_in, h, w) with code (B, V) -> (B, C_out, h, w), or (B, C_out, 2h, 2w)."""
         hidden = F.relu(_modulated(self.norm1(x), self.modulation1(code)))
-        hidden = self.conv1(F.interpolate(hidden, scale_factor=2, mode="nearest"))
-        hidden = F.relu(_modulated(self.norm2(hidden), self.modulation2(code)))
         # A 1 x 1 convolution and a nearest upsampling commute: on the coarse grid it costs less.
-        shortcut = F.interpolate(self.shortcut(x), scale_factor=2, mode="nearest")
+        shortcut = self.shortcut(x)
+        if self.grows:
+            hidden, shortcut = (F.interpolate(y, scale_factor=2) for y in (hidden, shortcut))
+        hidden = F.relu(_modulated(self.norm2(self.conv1(hidden)), self.modulation2(code)))
         return shortcut + self.conv2(hidden)
 
 
@@ -68,43 +73,58 @@ def _modulated(x: Tensor, scale_and_shift: Tensor) -> Tensor:
 
 
 class JudgingBlock(nn.Module):
-    """A residual block onto a grid half as fine, without a norm: R1 needs the images' own slope."""
+    """A residual block, often onto a grid half as fine; no norm: R1 needs the images' own slope."""
 
-    def __init__(self, in_channels: int, out_channels: int):
+    def __init__(self, in_channels: int, out_channels: int, shrinks: bool):
         super().__init__()
+        self.shrinks = shrinks
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, h, w) -> (B, C_out, h/2, w/2)."""
-        hidden = F.avg_pool2d(self.conv1(F.leaky_relu(x, SLOPE)), 2)
-        hidden = self.conv2(F.leaky_relu(hidden, SLOPE))
-        return self.shortcut(F.avg_pool2d(x, 2)) + hidden
+        """(B, C_in, h, w) -> (B, C_out, h, w), or (B, C_out, h/2, w/2)."""
+        hidden = self.conv1(F.leaky_relu(x, SLOPE))
+        if self.shrinks:
+            hidden, x = F.avg_pool2d(hidden, 2), F.avg_pool2d(x, 2)
+        return self.shortcut(x) + self.conv2(F.leaky_relu(hidden, SLOPE))
 
 
 class Drawer(nn.Module):
-    """z and the caption -> image: DCGAN's way up from a 4 x 4 grid (Radford et al. 2016)."""
+    """z and the caption -> picture: DCGAN's way up from a 4 x 4 grid (Radford et al. 2016)."""
 
-    def __init__(self, widths: tuple[int, ...], patch_size: int, code_width: int):
+    def __init__(
+        self,
+        widths: tuple[int, ...],
+        depth: int,
+        patch_size: int,
+        in_channels: int,
+        code_width: int,
+    ):
         super().__init__()
         self.first = nn.Linear(code_width, widths[0] * COARSEST**2)
-        self.blocks = nn.ModuleList(DrawingBlock(a, b, code_width) for a, b in pairwise(widths))
+        self.blocks = nn.ModuleList(
+            DrawingBlock(b if i else a, b, code_width, grows=i == 0)
+            for a, b in pairwise(widths)
+            for i in range(depth)
+        )
         self.norm = nn.GroupNorm(GROUPS, widths[-1])
-        self.last = nn.Conv2d(widths[-1], 3 * patch_size**2, 3, padding=1)
+        self.last = nn.Conv2d(widths[-1], in_channels * patch_size**2, 3, padding=1)
         self.patch_size = patch_size
+        self.bounded = in_channels == PIXEL_CHANNELS
 
     def forward(self, z: Tensor, pooled: Tensor) -> Tensor:
-        """z (B, Z) and the pooled vector (B, D) -> (B, 3, S, S) in (-1, 1)."""
+        """z (B, Z) and the pooled vector (B, D) -> (B, C, S, S); pixels in (-1, 1)."""
         code = torch.cat([z, pooled], dim=1)
         x = self.first(code).unflatten(1, (-1, COARSEST, COARSEST))  # -> (B, C, 4, 4)
         for block in self.blocks:
             x = block(x, code)
-        return F.pixel_shuffle(self.last(F.relu(self.norm(x))), self.patch_size).tanh()
+        drawn = F.pixel_shuffle(self.last(F.relu(self.norm(x))), self.patch_size)
+        return drawn.tanh() if self.bounded else drawn
 
 
 class Discriminator(nn.Module):
-    """Image and caption -> score = a . h + b + <h, V pooled> (Miyato & Koyama 2018, figure 1d).
+    """Picture and caption -> score = a . h + b + <h, V pooled> (Miyato & Koyama 2018, figure 1d).
 
     The first part says whether the picture is real, the product whether it is the caption's. h is
     read off a 4 x 4 grid and not off its mean, because captions say places.
@@ -114,20 +134,30 @@ class Discriminator(nn.Module):
     """
 
     def __init__(
-        self, widths: tuple[int, ...], patch_size: int, condition_width: int, batch_std: bool
+        self,
+        widths: tuple[int, ...],
+        depth: int,
+        patch_size: int,
+        in_channels: int,
+        condition_width: int,
+        batch_std: bool,
     ):
         super().__init__()
         self.batch_std = batch_std
-        narrow_first = widths[::-1]
-        self.first = nn.Conv2d(3 * patch_size**2, narrow_first[0], 3, padding=1)
-        self.blocks = nn.ModuleList(JudgingBlock(a, b) for a, b in pairwise(narrow_first))
+        fine_first = widths[::-1]
+        self.first = nn.Conv2d(in_channels * patch_size**2, fine_first[0], 3, padding=1)
+        self.blocks = nn.ModuleList(
+            JudgingBlock(a, b if last else a, shrinks=last)
+            for a, b in pairwise(fine_first)
+            for last in [False] * (depth - 1) + [True]
+        )
         self.to_features = nn.Linear((widths[0] + batch_std) * COARSEST**2, condition_width)
         self.realism = nn.Linear(condition_width, 1)
         self.question = nn.Linear(condition_width, condition_width, bias=False)  # V
         self.patch_size = patch_size
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) -> h (B, D), without a caption: several can be tried on them."""
+        """(B, C, S, S) -> h (B, D), without a caption: several can be tried on them."""
         x = self.first(F.pixel_unshuffle(images, self.patch_size))
         for block in self.blocks:
             x = block(x)
@@ -142,7 +172,7 @@ class Discriminator(nn.Module):
         return self.realism(h)[:, 0] + fit
 
     def forward(self, images: Tensor, pooled: Tensor) -> Tensor:
-        """(B, 3, S, S) and pooled (B, D) -> scores (B,)."""
+        """(B, C, S, S) and pooled (B, D) -> scores (B,)."""
         return self.scores(self.features(images), pooled)
 
 
@@ -158,9 +188,11 @@ class CGAN(Generator, ModelMixin, ConfigMixin):  # last: its __getattr__ asks no
     Only the caption's pooled vector is read.
 
     Args:
-        sample_size: side S of the images, 4 x patch_size x 2 for each width but one.
+        sample_size: side S of the pictures, pixels or an autoencoder's latents: 4 x patch_size x 2
+            for each width but one.
+        in_channels: C; 3 for pixels, which are drawn within [-1, 1].
         condition_width: D of the `Condition`.
-        patch_size, widths, latent_width, r1_weight, batch_std: as in `CGANConfig`.
+        patch_size, widths, depth, latent_width, r1_weight, batch_std: as in `CGANConfig`.
 
     Raises:
         ValueError: if the sizes do not fit together.
@@ -169,10 +201,12 @@ class CGAN(Generator, ModelMixin, ConfigMixin):  # last: its __getattr__ asks no
     @register_to_config
     def __init__(
         self,
-        sample_size: int = 64,
+        sample_size: int = 8,
+        in_channels: int = 8,
         condition_width: int = 192,
-        patch_size: int = 2,
-        widths: tuple[int, ...] = (128, 128, 96, 48),
+        patch_size: int = 1,
+        widths: tuple[int, ...] = (96, 96),
+        depth: int = 2,
         latent_width: int = 64,
         r1_weight: float = 1.0,
         batch_std: bool = True,
@@ -190,27 +224,32 @@ class CGAN(Generator, ModelMixin, ConfigMixin):  # last: its __getattr__ asks no
                 f"widths are {tuple(widths)}; expected multiples of {GROUPS}, the norms' groups."
             )
         widths = tuple(widths)
-        self.drawer = Drawer(widths, patch_size, latent_width + condition_width)
-        self.discriminator = Discriminator(widths, patch_size, condition_width, batch_std)
+        shape = widths, depth, patch_size, in_channels
+        self.drawer = Drawer(*shape, latent_width + condition_width)
+        self.discriminator = Discriminator(*shape, condition_width, batch_std)
+
+    def behind(self, autoencoder: Autoencoder | None) -> Generator:
+        """The same players, drawing through an autoencoder that stays frozen."""
+        return self if autoencoder is None else LatentGenerator(self, autoencoder)
 
     def prepare(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) images in [-1, 1], as they are.
+        """Pictures (B, C, S, S), as they are.
 
         Raises:
-            ValueError: if S is not `sample_size`.
+            ValueError: if they have another shape.
         """
-        side = self.config.sample_size
-        if images.ndim != 4 or images.shape[1:] != (3, side, side):
+        side, channels = self.config.sample_size, self.config.in_channels
+        if images.ndim != 4 or images.shape[1:] != (channels, side, side):
             raise ValueError(
-                f"images are {tuple(images.shape)}; this CGAN was built for (B, 3, {side}, {side})."
-                " Resize them, or build another with sample_size=."
+                f"images are {tuple(images.shape)}; this CGAN was built for (B, {channels}, {side},"
+                f" {side}). Resize them, or build another with sample_size=."
             )
         return images
 
     def prepared_loss(
         self, x: Tensor, condition: Condition, generator: torch.Generator | None = None
     ) -> Tensor:
-        """The discriminator's loss plus the generator's, for images (B, 3, S, S); a scalar.
+        """The discriminator's loss plus the generator's, for images (B, C, S, S); a scalar.
 
         The condition's gradient comes from the picture drawn for it and from nothing else: were the
         discriminator's reading of it trained too, the fusion would learn to ask for less.
@@ -229,7 +268,7 @@ class CGAN(Generator, ModelMixin, ConfigMixin):  # last: its __getattr__ asks no
         """Hinge of real, drawn and mismatched pairs, and R1; trains the discriminator alone.
 
         Args:
-            real, drawn: (B, 3, S, S) in [-1, 1], B at least 2.
+            real, drawn: (B, C, S, S) in [-1, 1], B at least 2.
             pooled: (B, D), without gradient. A real picture's wrong caption is the one before it in
                 the batch, which now and then says the same.
         """
@@ -254,7 +293,7 @@ class CGAN(Generator, ModelMixin, ConfigMixin):  # last: its __getattr__ asks no
         return generator_hinge(functional_call(self.discriminator, frozen, (drawn, pooled)))
 
     def discriminate(self, images: Tensor, condition: Condition) -> Tensor:
-        """Scores (B,) of images (B, 3, S, S) in [-1, 1] with their captions; above 0: real."""
+        """Scores (B,) of images (B, C, S, S) in [-1, 1] with their captions; above 0: real."""
         return self.discriminator(self.prepare(images), condition.pooled_projections)
 
     def draw(self, condition: Condition, generator: Generators = None) -> Tensor:
@@ -265,5 +304,5 @@ class CGAN(Generator, ModelMixin, ConfigMixin):  # last: its __getattr__ asks no
 
     @torch.no_grad()
     def sample(self, condition: Condition, *, generator: Generators = None) -> Tensor:
-        """One image a condition, in one pass: (B, 3, S, S) in [-1, 1]; as `Generator.sample`."""
+        """One image a condition, in one pass: (B, C, S, S) in [-1, 1]; as `Generator.sample`."""
         return self.draw(condition, generator)

@@ -35,7 +35,6 @@ class FlowConfig:
 
 
 GeneratorConfig = FlowConfig | ImageGPTConfig | CVAEConfig | CGANConfig | PixelCNNConfig
-OF_PIXELS = {CGANConfig: CGAN, PixelCNNConfig: PixelCNN}
 
 
 def build_generator(
@@ -58,11 +57,10 @@ def build_generator(
     """
     shape = asdict(config)
     kind = shape.pop("kind")
-    if type(config) in OF_PIXELS:
+    if isinstance(config, PixelCNNConfig):
         if autoencoder is not None:
             raise ValueError(f"a {kind} draws pixels; set `autoencoder: null` in the recipe.")
-        family = OF_PIXELS[type(config)]
-        return family(sample_size=image_size, condition_width=condition_width, **shape)
+        return PixelCNN(sample_size=image_size, condition_width=condition_width, **shape)
     side = image_size if autoencoder is None else autoencoder.cells(image_size)
     if isinstance(config, ImageGPTConfig):
         if not isinstance(autoencoder, VQAutoencoder):
@@ -75,9 +73,10 @@ def build_generator(
             ImageGPT(codes=codes, grid_size=side, condition_width=condition_width, **shape)
         )
     channels = 3 if autoencoder is None else autoencoder.config.latent_channels
-    if isinstance(config, CVAEConfig):
+    if isinstance(config, CVAEConfig | CGANConfig):
+        family = CVAE if isinstance(config, CVAEConfig) else CGAN
         sizes = {"sample_size": side, "in_channels": channels, "condition_width": condition_width}
-        return CVAE(**sizes, **shape)
+        return family(**sizes, **shape)
     return FlowGenerator(build_backbone(config, side, channels, condition_width))
 
 
