@@ -9,7 +9,7 @@ from vislm_tutorial.chapter_weights import CHECKOUT, FOLDER, TABLE
 
 NEEDED = (
     *("*.safetensors", "config.json", "scheduler_config.json", "model_index.json"),
-    *("run.json", "exact_eval.json"),  # which pages read
+    *("run.json", "log.jsonl", "exact_eval.json"),  # which pages read
 )
 
 

@@ -57,6 +57,7 @@ _HOMES = {
     "check_perplexity": "codes",
     "check_pmi": "dynamics",
     "check_psnr": "practice",
+    "check_r1": "games",
     "check_reach": "pixels",
     "check_read_label": "background",
     "check_same_scene": "practice",
@@ -72,6 +73,7 @@ _HOMES = {
     "check_top_p": "codes",
     "check_training_bytes": "practice",
     "check_undominated": "families",
+    "check_verdict": "games",
     "check_whole_caption": "principle",
     "check_worth_having": "principle",
 }
