@@ -4,7 +4,7 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
-# How many notebooks run at a time, each on one thread.
+# How many test files or notebooks run at a time, each on one thread.
 WORKERS ?= 2
 
 INSTALLED := $(VENV)/.installed
@@ -69,7 +69,7 @@ format: $(INSTALLED)
 
 test: export HF_HUB_OFFLINE = 1
 test: $(MODELS) $(BOOK) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 	notebooks=$$($(BIN)/python book/pages.py) && \
 		OMP_NUM_THREADS=1 VISLM_PROFILE=quick $(BIN)/python -m pytest -p no:cacheprovider \
 		-n $(WORKERS) --dist loadscope --nbval-lax --nbval-current-env \
