@@ -25,11 +25,16 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from pages import ROOT, notebooks
 
-# Asked of the page's own kernel after its last cell; ru_maxrss is in KiB, on macOS in bytes.
+# Asked of the page's own kernel after its last cell; ru_maxrss is in KiB, on macOS in bytes. On
+# Linux it begins at the peak of whoever started the kernel, and VmHWM does not.
 PROBE = """
 import json, os, resource, sys
-_users = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-_peak = max(resource.getrusage(user).ru_maxrss for user in _users)
+try:
+    _lines = open("/proc/self/status").read().splitlines()
+    _own = int(next(line for line in _lines if line.startswith("VmHWM")).split()[1])
+except OSError:
+    _own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+_peak = max(_own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 _torch = sys.modules.get("torch")
 _gpu = _torch is not None and _torch.cuda.is_available()
 _device = _torch.cuda.get_device_name() if _gpu else f"{os.cpu_count()} CPU cores"
