@@ -305,6 +305,8 @@ def test_sizes_that_do_not_fit_are_refused(images, make_condition):
         CGAN(sample_size=32)
     with pytest.raises(ValueError, match=r"widths are \(16, 12\); expected multiples of 8"):
         tiny(widths=(16, 12))
+    with pytest.raises(ValueError, match="depth is 0; expected 1 block or more"):
+        tiny(depth=0)
     for wrong in (images[:, :1], images[..., :4], images[0]):
         with pytest.raises(ValueError, match=r"built for \(B, 3, 8, 8\)"):
             tiny().loss(wrong, make_condition(4))

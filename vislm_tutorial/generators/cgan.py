@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import ConfigMixin, FrozenDict, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -93,25 +93,19 @@ class JudgingBlock(nn.Module):
 class Drawer(nn.Module):
     """z and the caption -> picture: DCGAN's way up from a 4 x 4 grid (Radford et al. 2016)."""
 
-    def __init__(
-        self,
-        widths: tuple[int, ...],
-        depth: int,
-        patch_size: int,
-        in_channels: int,
-        code_width: int,
-    ):
+    def __init__(self, config: FrozenDict):
         super().__init__()
+        widths, code_width = config.widths, config.latent_width + config.condition_width
         self.first = nn.Linear(code_width, widths[0] * COARSEST**2)
         self.blocks = nn.ModuleList(
             DrawingBlock(b if i else a, b, code_width, grows=i == 0)
             for a, b in pairwise(widths)
-            for i in range(depth)
+            for i in range(config.depth)
         )
         self.norm = nn.GroupNorm(GROUPS, widths[-1])
-        self.last = nn.Conv2d(widths[-1], in_channels * patch_size**2, 3, padding=1)
-        self.patch_size = patch_size
-        self.bounded = in_channels == PIXEL_CHANNELS
+        self.patch_size = config.patch_size
+        self.last = nn.Conv2d(widths[-1], config.in_channels * self.patch_size**2, 3, padding=1)
+        self.bounded = config.in_channels == PIXEL_CHANNELS
 
     def forward(self, z: Tensor, pooled: Tensor) -> Tensor:
         """z (B, Z) and the pooled vector (B, D) -> (B, C, S, S); pixels in (-1, 1)."""
@@ -133,28 +127,19 @@ class Discriminator(nn.Module):
     2018, "minibatch standard deviation"): drawn ones that are all alike give themselves away.
     """
 
-    def __init__(
-        self,
-        widths: tuple[int, ...],
-        depth: int,
-        patch_size: int,
-        in_channels: int,
-        condition_width: int,
-        batch_std: bool,
-    ):
+    def __init__(self, config: FrozenDict):
         super().__init__()
-        self.batch_std = batch_std
-        fine_first = widths[::-1]
-        self.first = nn.Conv2d(in_channels * patch_size**2, fine_first[0], 3, padding=1)
+        self.batch_std, self.patch_size = config.batch_std, config.patch_size
+        fine_first, width = config.widths[::-1], config.condition_width
+        self.first = nn.Conv2d(config.in_channels * self.patch_size**2, fine_first[0], 3, padding=1)
         self.blocks = nn.ModuleList(
             JudgingBlock(a, b if last else a, shrinks=last)
             for a, b in pairwise(fine_first)
-            for last in [False] * (depth - 1) + [True]
+            for last in [False] * (config.depth - 1) + [True]
         )
-        self.to_features = nn.Linear((widths[0] + batch_std) * COARSEST**2, condition_width)
-        self.realism = nn.Linear(condition_width, 1)
-        self.question = nn.Linear(condition_width, condition_width, bias=False)  # V
-        self.patch_size = patch_size
+        self.to_features = nn.Linear((fine_first[-1] + self.batch_std) * COARSEST**2, width)
+        self.realism = nn.Linear(width, 1)
+        self.question = nn.Linear(width, width, bias=False)  # V
 
     def features(self, images: Tensor) -> Tensor:
         """(B, C, S, S) -> h (B, D), without a caption: several can be tried on them."""
@@ -223,10 +208,10 @@ class CGAN(Generator, ModelMixin, ConfigMixin):  # last: its __getattr__ asks no
             raise ValueError(
                 f"widths are {tuple(widths)}; expected multiples of {GROUPS}, the norms' groups."
             )
-        widths = tuple(widths)
-        shape = widths, depth, patch_size, in_channels
-        self.drawer = Drawer(*shape, latent_width + condition_width)
-        self.discriminator = Discriminator(*shape, condition_width, batch_std)
+        if depth < 1:
+            raise ValueError(f"depth is {depth}; expected 1 block or more on each grid.")
+        self.drawer = Drawer(self.config)
+        self.discriminator = Discriminator(self.config)
 
     def behind(self, autoencoder: Autoencoder | None) -> Generator:
         """The same players, drawing through an autoencoder that stays frozen."""
