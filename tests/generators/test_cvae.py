@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from vislm_tutorial.generators import CVAE, Autoencoder, CVAEConfig
+from vislm_tutorial.generators import CVAE, Autoencoder, CGANConfig, CVAEConfig, build_generator
 from vislm_tutorial.generators.cvae import LEAST_STD, LOG_SCALE_LIMIT
 from vislm_tutorial.losses import gaussian_nll
 from vislm_tutorial.types import Condition
@@ -304,6 +304,13 @@ def test_pixels_are_bounded_and_latents_are_not(make_condition):
         with torch.no_grad():
             model.conv_out.bias.fill_(5.0)
         assert (model.sample(condition).max() <= 1) == bounded
+
+
+@pytest.mark.parametrize("config", [CVAEConfig(), CGANConfig()])
+def test_three_latent_channels_are_refused_because_they_would_be_taken_for_pixels(config):
+    autoencoder = Autoencoder(2, (8,), latent_channels=3, norm_groups=4)
+    with pytest.raises(ValueError, match=r"3 latent channels.*another number of `latent_channels`"):
+        build_generator(config, 16, autoencoder, WIDTH)
 
 
 def test_behind_an_autoencoder_it_draws_and_learns_latents(make_condition):

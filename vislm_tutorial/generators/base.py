@@ -13,6 +13,8 @@ from .noise import Generators
 if TYPE_CHECKING:
     from .autoencoder import Autoencoder
 
+PIXEL_CHANNELS = 3  # as many mean pixels, which lie in [-1, 1]; otherwise latents
+
 
 class Generator(nn.Module):
     """Condition -> image. One loop trains every family, because a family is only these methods.

@@ -16,12 +16,11 @@ from torch.func import functional_call
 from ..losses import discriminator_hinge, generator_hinge, r1_penalty
 from ..types import Condition
 from .autoencoder import Autoencoder
-from .base import Generator, LatentGenerator
+from .base import PIXEL_CHANNELS, Generator, LatentGenerator
 from .noise import Generators, normal
 from .unet import GROUPS
 
 COARSEST = 4  # cells on the side of the grid that drawing starts from
-PIXEL_CHANNELS = 3  # as many mean pixels, which lie in [-1, 1]; otherwise latents
 SLOPE = 0.2  # of the leaky ReLUs
 
 

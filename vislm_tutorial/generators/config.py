@@ -9,7 +9,7 @@ from diffusers.models.modeling_utils import ModelMixin
 
 from ..blocks import Conditioning
 from .autoencoder import Autoencoder
-from .base import Generator
+from .base import PIXEL_CHANNELS, Generator
 from .cgan import CGAN, CGANConfig
 from .cvae import CVAE, CVAEConfig
 from .dit import DiT
@@ -72,9 +72,14 @@ def build_generator(
         return CodeGenerator(
             ImageGPT(codes=codes, grid_size=side, condition_width=condition_width, **shape)
         )
-    channels = 3 if autoencoder is None else autoencoder.config.latent_channels
+    channels = PIXEL_CHANNELS if autoencoder is None else autoencoder.config.latent_channels
     if isinstance(config, CVAEConfig | CGANConfig):
         family = CVAE if isinstance(config, CVAEConfig) else CGAN
+        if autoencoder is not None and channels == PIXEL_CHANNELS:
+            raise ValueError(
+                f"the autoencoder has {channels} latent channels, which {kind} takes for pixels; "
+                "train one with another number of `latent_channels`."
+            )
         sizes = {"sample_size": side, "in_channels": channels, "condition_width": condition_width}
         return family(**sizes, **shape)
     return FlowGenerator(build_backbone(config, side, channels, condition_width))

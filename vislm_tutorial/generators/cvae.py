@@ -24,7 +24,7 @@ from ..blocks import position_embedding
 from ..losses import gaussian_nll
 from ..types import Condition
 from .autoencoder import Autoencoder
-from .base import Generator, LatentGenerator
+from .base import PIXEL_CHANNELS, Generator, LatentGenerator
 from .noise import Generators, normal
 from .unet import GROUPS, ResnetBlock, SpatialAttention
 
@@ -303,7 +303,7 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
         return self._bounded(self.decode(condition, draw, self.encode(images, condition))[0])
 
     def _bounded(self, x: Tensor) -> Tensor:
-        return x.clamp(-1, 1) if self.config.in_channels == 3 else x
+        return x.clamp(-1, 1) if self.config.in_channels == PIXEL_CHANNELS else x
 
 
 def _drawing(generator: Generators = None, temperature: float = 1.0) -> Callable[[Normal], Tensor]:
