@@ -136,6 +136,40 @@ def test_parts_are_the_loss_and_layers_are_the_rate(images, make_condition):
     torch.testing.assert_close(layers[0], first)
 
 
+def test_free_nats_count_in_training_and_nowhere_else(images, make_condition):
+    """A layer below them has no gradient of its own rate; one above has all of it."""
+    condition = make_condition(6)
+    rates = small().elbo_parts(images, condition, generator())[2]
+    middle = (rates.min() + rates.max()) / 2  # between the layers, in nats a value
+    model = small(free_nats=middle.item() * images[0].numel())
+    distortion, rate, layers = model.elbo_parts(images, condition, generator())
+    raised = torch.where(layers > middle, layers, middle)
+    assert (layers < middle).any() and raised.sum() > rate + 1e-3
+    loss = model.prepared_loss(images, condition, generator())
+    torch.testing.assert_close(loss, distortion + raised.sum())
+    model.eval()
+    assert torch.equal(model.prepared_loss(images, condition, generator()), distortion + rate)
+
+
+def test_a_free_rung_stays_silent_no_longer(make_condition):
+    """Noise that no rung can foretell: without free nats training tells the posterior nothing."""
+
+    def learned(free_nats: float) -> Tensor:
+        torch.manual_seed(0)
+        model = small(0.01, std=20.0, free_nats=free_nats)
+        optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+        condition, noise = make_condition(6), torch.Generator().manual_seed(0)
+        for _ in range(40):
+            images = torch.rand(6, 3, SIDE, SIDE, generator=noise) * 2 - 1
+            optimizer.zero_grad()
+            model.prepared_loss(images, condition, noise).backward()
+            optimizer.step()
+        return model.elbo_parts(images, condition, noise)[2] * images[0].numel()
+
+    assert (learned(0.0) < 0.5).all()
+    assert (learned(4.0) > 2 * learned(0.0)).all()
+
+
 @pytest.mark.parametrize("std", [0.05, 0.7])
 def test_a_fixed_std_makes_the_distortion_a_squared_error(std, images, make_condition):
     model, condition = small(std=std), make_condition(6)
@@ -339,6 +373,7 @@ def test_behind_an_autoencoder_it_draws_and_learns_latents(make_condition):
         ({"layers": (0, 0, 0)}, "layers is .* not all 0"),
         ({"latent_channels": (4,)}, "latent_channels is .* expected 3 numbers"),
         ({"std": 0.0}, "std is 0.0; expected a number above 0, or None"),
+        ({"free_nats": -1.0}, "free_nats is -1.0; expected 0 or more"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(sizes, message):

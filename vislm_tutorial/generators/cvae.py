@@ -45,6 +45,7 @@ class CVAEConfig:
     latent_channels: tuple[int, ...] = (32, 16, 8)  # of each such latent, a cell
     heads: int = 4  # of each attention
     std: float | None = None  # of a value around its mean; None: learned
+    free_nats: float = 0.0  # of each latent's rate, an image, which training does not pay for
 
 
 class Located(nn.Module):
@@ -136,7 +137,7 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
             `patch_size` times 2 for each grid but one.
         in_channels: 3 for pixels, which are drawn within [-1, 1].
         condition_width: D of the `Condition`.
-        patch_size, widths, layers, latent_channels, heads, std: as in `CVAEConfig`.
+        patch_size, widths, layers, latent_channels, heads, std, free_nats: as in `CVAEConfig`.
 
     Raises:
         ValueError: if the sizes do not fit together; the message says which.
@@ -156,9 +157,10 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
         latent_channels: tuple[int, ...] = (32, 16, 8),
         heads: int = 4,
         std: float | None = None,
+        free_nats: float = 0.0,
     ):
         super().__init__()
-        sides = _sides(sample_size, patch_size, widths, layers, latent_channels, std)
+        sides = _sides(sample_size, patch_size, widths, layers, latent_channels, std, free_nats)
         cell, top = in_channels * patch_size**2, widths[0]
         steps = list(pairwise(widths))  # (coarse, fine), one a doubling
 
@@ -278,8 +280,14 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
     def prepared_loss(
         self, x: Tensor, condition: Condition, generator: torch.Generator | None = None
     ) -> Tensor:
-        """-ELBO in nats a value for pictures (B, Z, H, W); a scalar."""
-        distortion, rate, _ = self.elbo_parts(x, condition, generator)
+        """-ELBO in nats a value for pictures (B, Z, H, W); a scalar.
+
+        In training no layer's rate counts for less than `free_nats` ("free bits", Kingma et al.
+        2016, IAF, appendix C.8): a rung that says less gains nothing by falling silent.
+        """
+        distortion, rate, layer_rates = self.elbo_parts(x, condition, generator)
+        if self.training:
+            rate = layer_rates.clamp(min=self.config.free_nats / x[0].numel()).sum()
         return distortion + rate
 
     @torch.no_grad()
@@ -318,7 +326,9 @@ def _drawing(generator: Generators = None, temperature: float = 1.0) -> Callable
     return draw
 
 
-def _sides(sample_size, patch_size, widths, layers, latent_channels, std) -> list[int]:
+def _sides(
+    sample_size, patch_size, widths, layers, latent_channels, std, free_nats
+) -> list[int]:
     """Cells on the side of each grid, coarse to fine; a ValueError if sizes do not fit."""
     grids = len(widths)
     unit = patch_size * 2 ** (grids - 1)
@@ -331,6 +341,7 @@ def _sides(sample_size, patch_size, widths, layers, latent_channels, std) -> lis
         ("layers", layers, len(layers) == grids + 1 and sum(layers) > 0, f"{each}, not all 0"),
         ("latent_channels", latent_channels, len(latent_channels) == grids + 1, each),
         ("std", std, std is None or std > 0, "a number above 0, or None: it is learned"),
+        ("free_nats", free_nats, free_nats >= 0, "0 or more"),
     ):  # fmt: skip
         if not fits:
             raise ValueError(f"{name} is {value}; expected {expected}.")
