@@ -141,12 +141,18 @@ def test_free_nats_count_in_training_and_nowhere_else(images, make_condition):
     condition = make_condition(6)
     rates = small().elbo_parts(images, condition, generator())[2]
     middle = (rates.min() + rates.max()) / 2  # between the layers, in nats a value
-    model = small(free_nats=middle.item() * images[0].numel())
+    model = small(free_nats=middle.item() * images[0].numel(), free_passes=(1, 3))
     distortion, rate, layers = model.elbo_parts(images, condition, generator())
     raised = torch.where(layers > middle, layers, middle)
     assert (layers < middle).any() and raised.sum() > rate + 1e-3
     loss = model.prepared_loss(images, condition, generator())
     torch.testing.assert_close(loss, distortion + raised.sum())
+    assert model.free_nats_now == model.config.free_nats and model.passes == 1
+    model.prepared_loss(images, condition, generator())
+    assert model.free_nats_now == pytest.approx(model.config.free_nats / 2)
+    model.prepared_loss(images, condition, generator())
+    loss = model.prepared_loss(images, condition, generator())
+    assert model.free_nats_now == 0 and torch.equal(loss, distortion + rate)
     model.eval()
     assert torch.equal(model.prepared_loss(images, condition, generator()), distortion + rate)
 
@@ -156,7 +162,8 @@ def test_a_free_rung_stays_silent_no_longer(make_condition):
 
     def learned(free_nats: float) -> Tensor:
         torch.manual_seed(0)
-        model = small(0.01, std=20.0, free_nats=free_nats)
+        passes = (40, 41) if free_nats else (0, 0)
+        model = small(0.01, std=20.0, free_nats=free_nats, free_passes=passes)
         optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
         condition, noise = make_condition(6), torch.Generator().manual_seed(0)
         for _ in range(40):
@@ -374,6 +381,8 @@ def test_behind_an_autoencoder_it_draws_and_learns_latents(make_condition):
         ({"latent_channels": (4,)}, "latent_channels is .* expected 3 numbers"),
         ({"std": 0.0}, "std is 0.0; expected a number above 0, or None"),
         ({"free_nats": -1.0}, "free_nats is -1.0; expected 0 or more"),
+        ({"free_nats": 1.0}, r"free_passes \(0, 0\); expected two growing"),
+        ({"free_passes": (0, 9)}, r"and \(0, 0\) without"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(sizes, message):

@@ -46,6 +46,7 @@ class CVAEConfig:
     heads: int = 4  # of each attention
     std: float | None = None  # of a value around its mean; None: learned
     free_nats: float = 0.0  # of each latent's rate, an image, which training does not pay for
+    free_passes: tuple[int, int] = (0, 0)  # they begin to fall after the first, are 0 at the second
 
 
 class Located(nn.Module):
@@ -137,7 +138,8 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
             `patch_size` times 2 for each grid but one.
         in_channels: 3 for pixels, which are drawn within [-1, 1].
         condition_width: D of the `Condition`.
-        patch_size, widths, layers, latent_channels, heads, std, free_nats: as in `CVAEConfig`.
+        patch_size, widths, layers, latent_channels, heads, std: as in `CVAEConfig`.
+        free_nats, free_passes: as in `CVAEConfig`; passes are those forward in training.
 
     Raises:
         ValueError: if the sizes do not fit together; the message says which.
@@ -158,9 +160,11 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
         heads: int = 4,
         std: float | None = None,
         free_nats: float = 0.0,
+        free_passes: tuple[int, int] = (0, 0),
     ):
         super().__init__()
-        sides = _sides(sample_size, patch_size, widths, layers, latent_channels, std, free_nats)
+        sides = _sides(sample_size, patch_size, widths, layers, latent_channels, std)
+        _check_free(free_nats, free_passes)
         cell, top = in_channels * patch_size**2, widths[0]
         steps = list(pairwise(widths))  # (coarse, fine), one a doubling
 
@@ -187,6 +191,7 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
         self.norm_out = nn.GroupNorm(GROUPS, widths[-1], eps=1e-6)
         self.conv_out = nn.Conv2d(widths[-1], cell, 3, padding=1)
         self.log_std = nn.Parameter(torch.tensor(math.log(FIRST_STD))) if std is None else None
+        self.register_buffer("passes", torch.zeros((), dtype=torch.long))  # forward, in training
 
     def behind(self, autoencoder: Autoencoder | None) -> Generator:
         """The same ladder, drawing through an autoencoder that stays frozen."""
@@ -282,13 +287,24 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
     ) -> Tensor:
         """-ELBO in nats a value for pictures (B, Z, H, W); a scalar.
 
-        In training no layer's rate counts for less than `free_nats` ("free bits", Kingma et al.
-        2016, IAF, appendix C.8): a rung that says less gains nothing by falling silent.
+        In training no layer's rate counts for less than `free_nats_now` ("free bits", Kingma et
+        al. 2016, IAF, appendix C.8): a rung that says less gains nothing by falling silent.
         """
         distortion, rate, layer_rates = self.elbo_parts(x, condition, generator)
         if self.training:
-            rate = layer_rates.clamp(min=self.config.free_nats / x[0].numel()).sum()
+            rate = layer_rates.clamp(min=self.free_nats_now / x[0].numel()).sum()
+            self.passes += 1
         return distortion + rate
+
+    @property
+    def free_nats_now(self) -> float:
+        """What each layer may say for nothing after the passes that were made, in nats an image.
+
+        It falls to 0, because a prior has nothing to learn from a rate that is free.
+        """
+        first, last = self.config.free_passes
+        left = (last - self.passes.item()) / max(1, last - first)
+        return self.config.free_nats * min(1.0, max(0.0, left))
 
     @torch.no_grad()
     def sample(
@@ -326,9 +342,19 @@ def _drawing(generator: Generators = None, temperature: float = 1.0) -> Callable
     return draw
 
 
-def _sides(
-    sample_size, patch_size, widths, layers, latent_channels, std, free_nats
-) -> list[int]:
+def _check_free(free_nats: float, free_passes: tuple[int, int]) -> None:
+    """A ValueError unless free nats have passes in which they are free, and only they have."""
+    if not free_nats >= 0:
+        raise ValueError(f"free_nats is {free_nats}; expected 0 or more.")
+    first, last = free_passes
+    if not (0 <= first < last if free_nats else first == last == 0):
+        raise ValueError(
+            f"free_nats is {free_nats} and free_passes {tuple(free_passes)}; expected two growing "
+            "numbers of passes with free nats, and (0, 0) without."
+        )
+
+
+def _sides(sample_size, patch_size, widths, layers, latent_channels, std) -> list[int]:
     """Cells on the side of each grid, coarse to fine; a ValueError if sizes do not fit."""
     grids = len(widths)
     unit = patch_size * 2 ** (grids - 1)
@@ -341,7 +367,6 @@ def _sides(
         ("layers", layers, len(layers) == grids + 1 and sum(layers) > 0, f"{each}, not all 0"),
         ("latent_channels", latent_channels, len(latent_channels) == grids + 1, each),
         ("std", std, std is None or std > 0, "a number above 0, or None: it is learned"),
-        ("free_nats", free_nats, free_nats >= 0, "0 or more"),
     ):  # fmt: skip
         if not fits:
             raise ValueError(f"{name} is {value}; expected {expected}.")
