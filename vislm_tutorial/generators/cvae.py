@@ -292,19 +292,18 @@ class CVAE(Generator, ModelMixin, ConfigMixin):
         """
         distortion, rate, layer_rates = self.elbo_parts(x, condition, generator)
         if self.training:
-            rate = layer_rates.clamp(min=self.free_nats_now / x[0].numel()).sum()
+            rate = layer_rates.maximum(self.free_nats_now / x[0].numel()).sum()
             self.passes += 1
         return distortion + rate
 
     @property
-    def free_nats_now(self) -> float:
+    def free_nats_now(self) -> Tensor:
         """What each layer may say for nothing after the passes that were made, in nats an image.
 
         It falls to 0, because a prior has nothing to learn from a rate that is free.
         """
         first, last = self.config.free_passes
-        left = (last - self.passes.item()) / max(1, last - first)
-        return self.config.free_nats * min(1.0, max(0.0, left))
+        return self.config.free_nats * ((last - self.passes) / max(1, last - first)).clamp(0, 1)
 
     @torch.no_grad()
     def sample(
