@@ -137,7 +137,7 @@ def test_parts_are_the_loss_and_layers_are_the_rate(images, make_condition):
 
 
 def test_free_nats_count_in_training_and_nowhere_else(images, make_condition):
-    """A layer below them has no gradient of its own rate; one above has all of it."""
+    """A layer below them counts for as much as they do, one above for its own rate."""
     condition = make_condition(6)
     rates = small().elbo_parts(images, condition, generator())[2]
     middle = (rates.min() + rates.max()) / 2  # between the layers, in nats a value
