@@ -31,6 +31,7 @@ from vislm_tutorial.evaluation import evaluate
 from vislm_tutorial.fusion import FusionConfig
 from vislm_tutorial.training import TrainingConfig
 from vislm_tutorial.training.recipe import EncoderConfig, Recipe, load_recipe, train_recipe
+from vislm_tutorial.tuning import Full
 
 STEPS, PICTURES, SEEDS, PROMPTS = 3000, 20_000, 3, 50
 TASKS = (
@@ -104,7 +105,7 @@ def transfer(recipe: Recipe) -> dict[str, Recipe]:
     a small generator.
     """
     random, slow = EncoderConfig("scratch:minilm", "mean"), recipe.training.learning_rate / 4
-    learning = replace(recipe, encoder=replace(random, learns=True))
+    learning = replace(recipe, encoder=random, tuning=Full())
     return {
         BASE: recipe,
         "random": replace(recipe, encoder=random),

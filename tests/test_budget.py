@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vislm_tutorial.budget import budget, describe, profile
+from vislm_tutorial.budget import budget, describe, examples, profile, rehearsal, steps
 
 
 @pytest.mark.parametrize("chosen", ["quick", "full", " FULL "])
@@ -29,3 +29,22 @@ def test_a_wrong_value_is_named_with_what_was_expected(monkeypatch):
     monkeypatch.setenv("VISLM_PROFILE", "fast")
     with pytest.raises(ValueError, match="VISLM_PROFILE is 'fast'; expected one of quick, full"):
         budget(quick=1, full=2)
+
+
+def test_a_rehearsal_walks_the_full_profile_with_few_steps_and_examples(monkeypatch):
+    monkeypatch.setenv("VISLM_PROFILE", "full")
+    monkeypatch.delenv("VISLM_STEPS", raising=False)
+    assert not rehearsal()
+    assert (steps(100, 20_000), examples(500, 60_000)) == (20_000, 60_000)
+    monkeypatch.setenv("VISLM_STEPS", "2")
+    assert rehearsal()
+    assert (steps(100, 20_000), examples(500, 60_000)) == (2, 64)
+    assert (steps(100, 1), examples(500, 10)) == (1, 10)  # never more than without it
+    assert budget(quick=1, full=2) == 2
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "two", "1.5"])
+def test_a_rehearsal_of_no_steps_is_refused(monkeypatch, wrong):
+    monkeypatch.setenv("VISLM_STEPS", wrong)
+    with pytest.raises(ValueError, match=f"VISLM_STEPS is '{wrong}'; expected a whole number"):
+        steps(1, 2)

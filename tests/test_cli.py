@@ -56,7 +56,7 @@ def test_help_is_there_at_once():
     def seconds() -> float:
         start = time.perf_counter()
         done = subprocess.run([VISLM, "--help"], capture_output=True, text=True, check=True)
-        for name in ("draw", "train", "evaluate", "data", "models", "doctor"):
+        for name in ("draw", "train", "plan", "evaluate", "data", "models", "doctor"):
             assert re.search(rf"\b{name}\b", done.stdout)
         return time.perf_counter() - start
 
@@ -77,7 +77,8 @@ def test_version():
 
 
 @pytest.mark.parametrize(
-    "name", ["draw", "train", "evaluate", "data preview", "models get", "models list", "doctor"]
+    "name",
+    ["draw", "train", "plan", "evaluate", "data preview", "models get", "models list", "doctor"],
 )
 def test_every_command_explains_itself(name):
     assert "Usage" in vislm(*name.split(), "--help")

@@ -1,5 +1,6 @@
 """A write that is cut short leaves what was there before; a hash is computed once."""
 
+import json
 import os
 import time
 
@@ -17,6 +18,20 @@ def test_a_file_is_replaced_only_when_its_writer_finished(tmp_path):
         raise RuntimeError("killed")
     assert path.read_text() == "first"
     assert os.listdir(path.parent) == ["data.txt"]
+
+
+def test_results_are_gone_on_with_under_the_same_settings_only(tmp_path):
+    path, settings = tmp_path / "results.json", {"steps": 10, "sizes": (1, 2)}
+    fresh = _files.results_to_go_on_with(path, settings, {"rows": []})
+    assert fresh == {"rows": [], "settings": {"steps": 10, "sizes": [1, 2]}}
+    assert _files.results_to_go_on_with(None, settings, {"rows": []}) == fresh
+    path.write_text(json.dumps(fresh | {"rows": [1]}))
+    assert _files.results_to_go_on_with(path, settings, {"rows": []})["rows"] == [1]
+    with pytest.raises(ValueError, match="results.json.* steps is 10 there, not 20. Delete it"):
+        _files.results_to_go_on_with(path, settings | {"steps": 20}, {"rows": []})
+    path.write_text(json.dumps({"rows": [1]}))  # of unknown settings
+    with pytest.raises(ValueError, match="steps is None there, not 10"):
+        _files.results_to_go_on_with(path, settings, {"rows": []})
 
 
 def test_of_two_folders_the_first_complete_one_stays(tmp_path):

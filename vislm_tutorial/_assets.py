@@ -125,3 +125,31 @@ SCENES_WEIGHTS = Asset(
 ASSETS: dict[str, Asset] = {
     asset.name: asset for asset in (MINILM, SMOLLM2, OPENMOJI, SCENES_WEIGHTS)
 }
+
+
+@dataclass(frozen=True)
+class HubPipeline:
+    """A pretrained text-to-image pipeline of the hub, in diffusers' format."""
+
+    hub_id: str
+    title: str  # one line for a reader
+    licence: str  # of the weights: both limit what may be done with them
+    revision: str = "main"  # a pinned commit, or "main" where none is known
+    variant: str | None = None  # which of its files, such as "fp16"
+    stands_in: str = "joint_teacher"  # the chapter weights that serve where the hub is out of reach
+
+
+# No wheel carries a diffusion model of this size, so these are for readers who are online.
+DIFFUSION: dict[str, HubPipeline] = {
+    "tiny-sd": HubPipeline(
+        hub_id="segmind/tiny-sd",
+        title="Tiny-SD, a Stable Diffusion with a distilled U-Net of 323 M parameters",
+        licence="CreativeML Open RAIL-M",
+    ),
+    "sd-1.5": HubPipeline(
+        hub_id="stable-diffusion-v1-5/stable-diffusion-v1-5",
+        title="Stable Diffusion 1.5, with a U-Net of 860 M parameters",
+        licence="CreativeML Open RAIL-M",
+        variant="fp16",
+    ),
+}

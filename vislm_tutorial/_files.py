@@ -60,6 +60,30 @@ def sha256_of_all(paths: list[Path]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
+def results_to_go_on_with(path: Path | None, settings: dict, empty: dict) -> dict:
+    """What a benchmark has stored at `path`, or `empty`, with the `settings` of all its rows.
+
+    Raises:
+        ValueError: if the rows there were measured with other settings.
+    """
+    settings = json.loads(json.dumps(settings))  # as they are read back: lists for tuples
+    if not (path and path.is_file()):
+        return empty | {"settings": settings}
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    before = stored.get("settings", {})
+    if before != settings:
+        other = [
+            f"{name} is {before.get(name)} there, not {settings.get(name)}"
+            for name in sorted(before.keys() | settings.keys())
+            if before.get(name) != settings.get(name)
+        ]
+        raise ValueError(
+            f"{path} holds rows of other settings: {', '.join(other)}. Delete it to measure anew, "
+            "or store these elsewhere."
+        )
+    return stored
+
+
 def remembered_sha256(folder: Path, pattern: str, memory: Path, afresh: bool = False) -> str:
     """The sha256 of `folder/pattern`, computed once a machine while the file stays unchanged.
 

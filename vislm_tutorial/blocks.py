@@ -65,6 +65,18 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return x * (1 + scale) + shift
 
 
+class RMSNorm(nn.RMSNorm):
+    """torch's own (Zhang and Sennrich 2019), under autocast too: (..., D) -> (..., D).
+
+    Half-precision input with a float32 scale has no fused kernel, so the scale is rounded; the
+    mean of squares is taken in float32 by that kernel.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each vector divided by its root mean square, times the scale."""
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class Attention(nn.Module):
     """Multi-head attention, self or cross, with normalised queries and keys.
 
@@ -80,8 +92,8 @@ class Attention(nn.Module):
         self.to_q = nn.Linear(width, width, bias=False)
         self.to_kv = nn.Linear(context_width or width, 2 * width, bias=False)
         self.to_out = nn.Linear(width, width)
-        self.norm_q = nn.RMSNorm(width // heads, eps=1e-6)
-        self.norm_k = nn.RMSNorm(width // heads, eps=1e-6)
+        self.norm_q = RMSNorm(width // heads, eps=1e-6)
+        self.norm_k = RMSNorm(width // heads, eps=1e-6)
 
     def forward(
         self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None

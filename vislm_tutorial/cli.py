@@ -11,6 +11,7 @@ import typer
 
 from . import __version__
 from ._command import DEBUG, command
+from ._serving_commands import add_commands
 
 PLAIN = {"no_args_is_help": True, "add_completion": False, "pretty_exceptions_enable": False}
 
@@ -104,6 +105,8 @@ def train(
     """Train from a recipe, or go on where a run stopped; then export the pipeline."""
     from dataclasses import replace
 
+    from accelerate import PartialState
+
     from .pipeline import save_bundled
     from .training.recipe import INTERRUPTED, load_recipe, train_recipe
 
@@ -114,15 +117,33 @@ def train(
         name = f"{name}-{pictures.resolve().name}"
     folder = run_dir or Path("runs") / name
     result = train_recipe(plan, folder, max_minutes=max_minutes, say=typer.echo)
+    if not PartialState().is_main_process:  # under accelerate launch or torchrun, one speaks
+        return
     if result.stopped in INTERRUPTED:
         typer.echo(f"stopped ({result.stopped}) at step {result.step}; the same command goes on.")
         return
     typer.echo(f"{result.stopped} at step {result.step}, {result.minutes:.1f} minutes in all.")
-    if plan.encoder.learns:
-        typer.echo(f"Draw with it: VisLMPipeline.from_run({str(folder)!r})")
-        return
     exported = save_bundled(folder, folder / "pipeline")
     typer.echo(f'Draw with it: vislm draw "your caption" --pipeline {exported}')
+
+
+@command(app)
+def plan(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, or the path of a .yaml file.")],
+    gpu: Annotated[
+        str,
+        typer.Option("--gpu", help="t4, l4, a100, a100-80gb, h100, cpu, or here: what is here."),
+    ] = "here",
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Of the last stage; else the recipe's.")
+    ] = None,
+) -> None:
+    """Say whether a recipe fits a machine, and how long it would take; nothing is trained."""
+    from .planning import find_machine
+    from .planning import plan as planned
+    from .training.recipe import load_recipe
+
+    typer.echo(planned(load_recipe(recipe), find_machine(gpu), batch_size))
 
 
 @command(app)
@@ -233,6 +254,57 @@ def doctor() -> None:
         healthy = healthy and not finding.fatal
     if not healthy:
         raise typer.Exit(1)
+
+
+@command(app)
+def card(
+    folder: Annotated[Path, typer.Argument(help="Folder of a pipeline.")],
+    name: Annotated[str, typer.Option(help="<owner>/<name> that it will have on a hub.")] = (
+        "your-name/your-model"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Also over a card that is there.")] = False,
+) -> None:
+    """Write a model card, from what lies in a pipeline's folder, to its README.md."""
+    from .serving.card import CARD, write_card
+
+    if (folder / CARD).exists() and not force:
+        raise FileExistsError(f"{folder / CARD} exists; --force writes over it.")
+    typer.echo(f"wrote {write_card(folder, name, force=force)}")
+
+
+@command(app)
+def publish(
+    folder: Annotated[Path, typer.Argument(help="Folder of a pipeline.")],
+    name: Annotated[str, typer.Argument(help="<owner>/<name> on the hub.")],
+    push: Annotated[bool, typer.Option("--push", help="Send it; else only say what goes.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="For everybody to see.")] = False,
+) -> None:
+    """Write a card if there is none, check the folder, list what would be sent; --push sends it."""
+    from .serving.card import publish as publish_folder
+
+    typer.echo(str(publish_folder(folder, name, allow_network=push, private=not public)))
+
+
+@command(app)
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")] = Path(
+        "onnx"
+    ),
+    pipeline: PipelineOption = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Also with weights of one byte.")] = False,
+) -> None:
+    """Write each part as an ONNX file, compared with torch; `output`/int8 has the small ones."""
+    from .serving.onnx_files import quantise, sizes
+    from .serving.onnx_parts import export as export_parts
+
+    differences = export_parts(open_pipeline(pipeline).to("cpu"), output)
+    small = quantise(output, output / "int8") if int8 else {}
+    for name, size in sizes(output).items():
+        said = f"{name:<15} {size / 1e6:>6.2f} MB, within {differences[name]:.1e} of torch"
+        typer.echo(said + (f", {small[name] / 1e6:.2f} MB as int8" if small else ""))
+
+
+add_commands(app)
 
 
 def open_pipeline(folder: str | None):

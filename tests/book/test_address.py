@@ -7,11 +7,13 @@ import re
 import shutil
 import subprocess
 
+import nbformat
 import pytest
 from address import SET_UP_TAG, address, renew, set_up_cell, site
 from pages import ROOT, notebooks, pages
 
 COPIES = ("README.md", "CITATION.cff")
+EMPTY = nbformat.v4.new_notebook()
 FORK = "https://github.com/somebody/drawing-course"
 
 
@@ -71,6 +73,13 @@ def test_a_notebook_names_it_in_its_set_up_cell_only():
             assert not named or _set_up(cell), path
 
 
+def test_the_set_up_cell_installs_what_the_page_imports():
+    page = nbformat.v4.new_notebook()
+    page.cells = [nbformat.v4.new_code_cell("from vislm_tutorial.tuning.search import search")]
+    assert "[drawings,search]" in set_up_cell(page)
+    assert "[drawings]" in set_up_cell(EMPTY)
+
+
 def test_a_fork_changes_one_line(fork):
     assert renew(fork), "renewing the copies changed nothing"
     assert address(fork) == FORK
@@ -78,7 +87,7 @@ def test_a_fork_changes_one_line(fork):
         if path.is_file() and path.suffix != ".png":
             text = path.read_text(encoding="utf-8")
             assert address() not in text and site() not in text, path.name
-    assert f"git+{FORK}" in set_up_cell(fork)
+    assert f"git+{FORK}" in set_up_cell(EMPTY, fork)
     for copy in COPIES:
         assert FORK in (fork / copy).read_text(encoding="utf-8")
     assert renew(fork) == [], "a second renewal finds nothing to do"
@@ -109,7 +118,7 @@ def test_a_broken_line_is_named(tmp_path, line):
 def test_set_up_cell_does_nothing_outside_colab(monkeypatch):
     monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
     # IPython would hand a line that starts with "!" to the shell; plain Python may not reach one.
-    plain = re.sub(r"^( *)!.*$", r"\1raise AssertionError", set_up_cell(), flags=re.MULTILINE)
+    plain = re.sub(r"^( *)!.*$", r"\1raise AssertionError", set_up_cell(EMPTY), flags=re.MULTILINE)
     assert plain.count("AssertionError") == 3
     exec(plain, {})
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release")

@@ -47,7 +47,9 @@ def test_the_book_has_its_pages():
 def test_first_cell_sets_up_colab(notebook):
     first = code_cells(notebook)[0]
     assert is_set_up(first), "the first code cell is tagged set-up"
-    assert first.source == set_up_cell(), "the set-up cell is out of date: run `make address`"
+    assert first.source == set_up_cell(notebook), (
+        "the set-up cell is out of date: run `make address`"
+    )
     assert first.metadata["mystnb"] == SET_UP_METADATA["mystnb"]
     assert sum(is_set_up(cell) for cell in notebook.cells) == 1
 

@@ -204,7 +204,7 @@ def test_two_processes_are_one_with_the_doubled_batch(tmp_path):
     losses = zip(log_of(tmp_path / "one"), log_of(tmp_path / "two"), strict=True)
     assert all(math.isclose(a[1], b[1], rel_tol=1e-4) for a, b in losses)
     assert two.meta["world_size"] == 2
-    with pytest.raises(ValueError, match="world_size=2, now it is 1"):
+    with pytest.raises(ValueError, match="global_batch=16, now it is 8"):
         train(Toy(), Points(), TrainingConfig(**settings), tmp_path / "two", progress=False)
 
 

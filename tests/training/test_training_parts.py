@@ -82,6 +82,8 @@ def test_a_bad_mapping_is_named(mapping, error, message):
     [
         *({"steps": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"ema_decay": 1.5}),
         *({"betas": (0.9, 1.0)}, {"max_minutes": -1.0}, {"patience": 2}, {"schedule": "cosin"}),
+        {"decay_steps": 0, "schedule": "trapezoid"},
+        {"channels_last": True, "sharding": "fsdp"},
     ],
 )
 def test_settings_out_of_range_are_refused(bad):

@@ -16,6 +16,8 @@ _HOMES = {
     "parse": "parsing",
     "load_folder": "folder",
     "load_openmoji": "openmoji",
+    "load_shards": "shards",
+    "write_shards": "shards",
 }
 
 __all__ = sorted(_HOMES)

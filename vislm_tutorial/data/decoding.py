@@ -6,6 +6,7 @@ stay as they are.
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class UnreadablePicture(ValueError):
 
 
 def read_picture(
-    path: Path, max_pixels: int = MAX_PIXELS, at_least: int | None = None
+    path: Path | io.BytesIO, max_pixels: int = MAX_PIXELS, at_least: int | None = None
 ) -> Image.Image:
     """Decode a picture of any common kind to upright RGB.
 
@@ -39,7 +40,7 @@ def read_picture(
     RGB, EXIF rotation is applied, of an animation the first frame is taken.
 
     Args:
-        path: a regular file.
+        path: a regular file, or its bytes.
         max_pixels: width x height above which nothing is decoded.
         at_least: sides that suffice; a JPEG larger than twice this is decoded at a reduced size.
 
@@ -76,9 +77,10 @@ def _available_formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _check_bytes(path: Path, max_pixels: int) -> None:
+def _check_bytes(path: Path | io.BytesIO, max_pixels: int) -> None:
     # Some decoders read the whole file first. Sixteen-bit RGBA takes 8 bytes a pixel uncompressed.
-    size, limit = path.stat().st_size, 8 * max_pixels + 1_000_000
+    size = path.getbuffer().nbytes if isinstance(path, io.BytesIO) else path.stat().st_size
+    limit = 8 * max_pixels + 1_000_000
     if size == 0:
         raise UnreadablePicture("is an empty file")
     if size > limit:

@@ -56,7 +56,7 @@ class Folder(PictureDataset):
         """What is used, and the first `limit` things that are not, each with its reason."""
         side = self._decoded.shape[-1]
         head = f"{len(self)} pictures with captions at {side} x {side} from {printable(self.root)}"
-        return "\n".join([head, *_skipped_lines(self.root, self.skipped, limit)])
+        return "\n".join([head, *skipped_lines(self.root, self.skipped, limit)])
 
 
 def load_folder(
@@ -122,7 +122,7 @@ def _caption(root: Path, file: Path, entry: Entry | None, from_folder: bool) -> 
     raise CaptionProblem(f"has no caption: no row in a metadata file, no {sidecar.name}")
 
 
-def _skipped_lines(root: Path, skipped: list[Skipped], limit: int) -> list[str]:
+def skipped_lines(root: Path, skipped: list[Skipped], limit: int) -> list[str]:
     lines = [f"{len(skipped)} left out:"] if skipped else []
     for entry in skipped[:limit]:
         path = entry.path.relative_to(root) if entry.path.is_relative_to(root) else entry.path
@@ -134,7 +134,7 @@ def _skipped_lines(root: Path, skipped: list[Skipped], limit: int) -> list[str]:
 
 def _nothing_found(root: Path, skipped: list[Skipped], from_folder: bool) -> str:
     hint = "" if from_folder else " To use sub-folder names, pass caption_from_folder=True."
-    found = _skipped_lines(root, skipped, 10) or ["It holds no picture at all."]
+    found = skipped_lines(root, skipped, 10) or ["It holds no picture at all."]
     return "\n".join(
         [
             f"No picture with a caption was found in {printable(root)}. Looked for pictures "

@@ -16,6 +16,8 @@ from ..types import TextStates
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from ..tuning import Tuning
+
 Layers = str | int  # "last", "mean", "plain mean" or the number of a layer
 
 
@@ -39,7 +41,9 @@ class TextEncoder:
         width: D_lm, the width of the states.
         num_layers: N.
         fingerprint: equal for two encoders only if they give the same states; fit for a file name.
-        learned: its weights were learned with a generator, so no other machine finds them by name.
+        tuning: what of its weights was taught with a generator (`tuning.attach`); None: nothing, so
+            every machine finds them by name.
+        learned: names of the model's weights that are taught.
 
     Raises:
         ValueError: if `layers` or `max_length` is not one the model has.
@@ -55,7 +59,8 @@ class TextEncoder:
         max_length: int = 64,
     ) -> None:
         self.name = name
-        self.learned = False
+        self.tuning: Tuning | None = None
+        self.learned: tuple[str, ...] = ()
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.width: int = model.config.hidden_size

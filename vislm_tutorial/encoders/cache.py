@@ -41,12 +41,13 @@ class CachedEncoder:
     were just computed or read. Several processes may share a folder.
 
     Args:
-        encoder: the encoder that computes what is missing.
+        encoder: the encoder that computes what is missing; one that nothing was taught.
         folder: where the shards are kept, in a subfolder named by the encoder's fingerprint;
             None: `states` in the package's cache folder.
     """
 
     def __init__(self, encoder: TextEncoder, folder: Path | str | None = None) -> None:
+        _check_untaught(encoder)
         self.encoder = encoder
         base = cache_dir() / "states" if folder is None else Path(folder)
         self.folder = base / encoder.fingerprint
@@ -98,7 +99,9 @@ class CachedEncoder:
         Raises:
             TypeError, ValueError: for captions that `TextEncoder.encode` would refuse.
             OverflowError: if a state is too large for float16.
+            ValueError: if the encoder was taught since the cache was opened.
         """
+        _check_untaught(self.encoder)
         missing = self._missing(check_captions(captions))
         if missing:
             self._read_new_shards()  # another process may have encoded them meanwhile
@@ -163,6 +166,14 @@ class CachedEncoder:
         for path in joined:
             with suppress(OSError):  # another process may have removed it, or still use it
                 path.unlink()
+
+
+def _check_untaught(encoder: TextEncoder) -> None:
+    if encoder.tuning is not None:
+        raise ValueError(
+            f"{encoder.tuning} is attached to the encoder {encoder.name!r}, so its states are "
+            "not those that its fingerprint stands for; use it without a cache."
+        )
 
 
 def _key(caption: str) -> bytes:

@@ -1,4 +1,4 @@
-"""A language model that learns with the generator, so captions stay token numbers until then."""
+"""A language model that is taught with the generator, so captions stay token numbers until then."""
 
 from __future__ import annotations
 
@@ -38,14 +38,13 @@ class LearningEncoder(nn.Module):
     """Token numbers -> states, with gradients into the language model.
 
     Args:
-        encoder: its model becomes a part of this module, and its own weights are what learns.
+        encoder: its model becomes a part of this module; `tuning.attach` says what of it learns.
     """
 
     def __init__(self, encoder: TextEncoder):
         super().__init__()
         self.model = encoder.model
         self._states = encoder.forward  # of the layers that were chosen
-        encoder.learned = True
 
     def forward(self, numbers: TextStates) -> TextStates:
         """What `TokenReader` gave, (B, L, 1) -> the states (B, L, D_lm) of the same captions."""

@@ -61,6 +61,20 @@ def load_encoder(
     return TextEncoder(name, model, tokenizer, weights_id, layers, max_length)
 
 
+def outline(name: str = "minilm", layers: Layers = "last", max_length: int = 64) -> TextEncoder:
+    """`load_encoder` without reading weights: shapes, tokenizer, and numbers of no worth.
+
+    For planning: inside a `FakeTensorMode` it takes neither memory nor time.
+
+    Raises:
+        ValueError, registry.AssetError: as `load_encoder`.
+    """
+    folder = _model_folder(name.removeprefix(PREFIX), allow_network=False)
+    model = _text_encoder_part(random_model(AutoConfig.from_pretrained(folder), seed=0))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return TextEncoder(name, model, tokenizer, "outline", layers, max_length)
+
+
 def _model_folder(name: str, allow_network: bool) -> Path:
     """A folder with config.json, tokenizer files and safetensors weights."""
     if "/" in name:

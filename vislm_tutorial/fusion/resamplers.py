@@ -73,7 +73,8 @@ class QueryNetwork(ModelMixin, ConfigMixin):
 
     def start(self, states: TextStates) -> tuple[Tensor, Tensor, Tensor]:
         """Before the first block: the queries (B, M, D), the caption (B, L, D), its mask (B, L)."""
-        queries = self.queries.expand(len(states), -1, -1)  # (M, D) -> (B, M, D)
+        batch = states.encoder_hidden_states.size(0)  # len() is a constant to ONNX's tracer
+        queries = self.queries.expand(batch, -1, -1)  # (M, D) -> (B, M, D)
         caption = self.proj(self.norm(states.encoder_hidden_states))
         return queries, caption, states.encoder_attention_mask
 

@@ -32,6 +32,11 @@ class FlowConfig:
     patch_size: int = 2  # DiT: cells on the side of one token
     multipliers: tuple[int, ...] = (1, 2, 3)  # U-Net: channels of each stage, in widths
     conditioning: Conditioning = "cross"  # an attention to the caption, or its tokens as a prefix
+    dropout: float = 0.0  # share of features set to 0 in training, in each block
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"FlowConfig.dropout={self.dropout!r}; expected in [0, 1).")
 
 
 GeneratorConfig = FlowConfig | ImageGPTConfig | CVAEConfig | CGANConfig | PixelCNNConfig
@@ -103,6 +108,7 @@ def build_backbone(
         "in_channels": channels,
         "condition_width": condition_width,
         "conditioning": config.conditioning,
+        "dropout": config.dropout,
     }
     if config.backbone == "unet":
         return UNet(**sizes, width=config.width, heads=config.heads, multipliers=config.multipliers)

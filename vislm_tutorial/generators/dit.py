@@ -35,6 +35,7 @@ class DiTBlock(nn.Module):
         heads: int,
         condition_width: int,
         conditioning: Conditioning = "cross",
+        dropout: float = 0.0,
     ):
         super().__init__()
         check_conditioning(conditioning)
@@ -50,6 +51,7 @@ class DiTBlock(nn.Module):
             nn.init.zeros_(self.attn2.to_out.bias)
         self.norm3 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.ff = FeedForward(width)
+        self.dropout = nn.Dropout(dropout)
         self.scale_shift_table = nn.Parameter(torch.zeros(6, width))
 
     def forward(self, x: Tensor, modulation: Tensor, condition: Condition) -> Tensor:
@@ -63,7 +65,7 @@ class DiTBlock(nn.Module):
         else:
             x = x + gate1 * self.attn1(tokens)
             x = x + self.attn2(self.norm2(x), states, mask)
-        return x + gate2 * self.ff(modulate(self.norm3(x), shift2, scale2))
+        return x + gate2 * self.dropout(self.ff(modulate(self.norm3(x), shift2, scale2)))
 
 
 class DiT(ModelMixin, ConfigMixin):
@@ -78,7 +80,10 @@ class DiT(ModelMixin, ConfigMixin):
         conditioning: how the caption is read: "cross", by an attention of its own, or "prefix", as
             tokens before the image's in theirs. A GPT and an MM-DiT (Esser et al. 2024) read it so
             too, but rewrite the caption's tokens from block to block; here they stay.
+        dropout: share of features set to 0 in training, after each perceptron.
     """
+
+    _supports_gradient_checkpointing = True  # diffusers' enable_gradient_checkpointing works
 
     @register_to_config
     def __init__(
@@ -91,6 +96,7 @@ class DiT(ModelMixin, ConfigMixin):
         heads: int = 6,
         condition_width: int = 192,
         conditioning: Conditioning = "cross",
+        dropout: float = 0.0,
     ):
         super().__init__()
         if sample_size % patch_size:
@@ -99,13 +105,14 @@ class DiT(ModelMixin, ConfigMixin):
                 "choose a divisor."
             )
         cells = sample_size // patch_size
+        self.gradient_checkpointing = False
         self.proj_in = nn.Linear(in_channels * patch_size**2, width)
         self.register_buffer("positions", position_embedding(cells, cells, width), persistent=False)
         self.time_embed = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.pooled_embed = nn.Linear(condition_width, width)
         self.modulation = nn.Linear(width, 6 * width)
         self.blocks = nn.ModuleList(
-            DiTBlock(width, heads, condition_width, conditioning) for _ in range(depth)
+            DiTBlock(width, heads, condition_width, conditioning, dropout) for _ in range(depth)
         )
         self.norm_out = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.modulation_out = nn.Linear(width, 2 * width)
@@ -140,7 +147,10 @@ class DiT(ModelMixin, ConfigMixin):
         vector = F.silu(self.time_embed(time) + self.pooled_embed(condition.pooled_projections))
         modulation = self.modulation(vector).unflatten(-1, (6, -1))  # (B, 6, D)
         for block in self.blocks:
-            x = block(x, modulation, condition)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x = self._gradient_checkpointing_func(block, x, modulation, condition)
+            else:
+                x = block(x, modulation, condition)
         shift, scale = self.modulation_out(vector).unsqueeze(1).chunk(2, dim=-1)
         x = self.proj_out(modulate(self.norm_out(x), shift, scale))  # (B, N, C p^2)
         grid = x.transpose(1, 2).unflatten(-1, (side // patch, -1))

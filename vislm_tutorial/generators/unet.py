@@ -24,12 +24,13 @@ GROUPS = 8  # of each GroupNorm
 class ResnetBlock(nn.Module):
     """Two convolutions with the time added between them; equal to diffusers' ResnetBlock2D."""
 
-    def __init__(self, in_channels: int, out_channels: int, time_width: int):
+    def __init__(self, in_channels: int, out_channels: int, time_width: int, dropout: float = 0.0):
         super().__init__()
         self.norm1 = nn.GroupNorm(GROUPS, in_channels, eps=1e-6)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.time_emb_proj = nn.Linear(time_width, out_channels)
         self.norm2 = nn.GroupNorm(GROUPS, out_channels, eps=1e-6)
+        self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         same = in_channels == out_channels
         self.conv_shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
@@ -38,7 +39,7 @@ class ResnetBlock(nn.Module):
         """(B, C_in, h, w) with time (B, D) -> (B, C_out, h, w)."""
         hidden = self.conv1(F.silu(self.norm1(x)))
         hidden = hidden + self.time_emb_proj(F.silu(time))[:, :, None, None]
-        hidden = self.conv2(F.silu(self.norm2(hidden)))
+        hidden = self.conv2(self.dropout(F.silu(self.norm2(hidden))))
         return self.conv_shortcut(x) + hidden
 
 
@@ -56,6 +57,7 @@ class SpatialAttention(nn.Module):
         heads: int,
         condition_width: int,
         conditioning: Conditioning = "cross",
+        dropout: float = 0.0,
     ):
         super().__init__()
         check_conditioning(conditioning)
@@ -69,6 +71,7 @@ class SpatialAttention(nn.Module):
             self.attn2 = Attention(channels, heads, context_width=condition_width)
         self.norm3 = nn.LayerNorm(channels)
         self.ff = FeedForward(channels)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, condition: Condition) -> Tensor:
         """(B, C, h, w) -> the same."""
@@ -80,16 +83,18 @@ class SpatialAttention(nn.Module):
         else:
             tokens = tokens + self.attn1(cells)
             tokens = tokens + self.attn2(self.norm2(tokens), states, mask)
-        tokens = tokens + self.ff(self.norm3(tokens))
+        tokens = tokens + self.dropout(self.ff(self.norm3(tokens)))
         return tokens.transpose(1, 2).unflatten(2, x.shape[2:])
 
 
 class Stage(nn.Module):
     """A residual block and, where cells are few enough, attention."""
 
-    def __init__(self, in_channels, out_channels, time_width, attention: SpatialAttention | None):
+    def __init__(
+        self, in_channels, out_channels, time_width, attention: SpatialAttention | None, dropout=0.0
+    ):
         super().__init__()
-        self.resnet = ResnetBlock(in_channels, out_channels, time_width)
+        self.resnet = ResnetBlock(in_channels, out_channels, time_width, dropout)
         self.attention = attention
 
     def forward(self, x: Tensor, time: Tensor, condition: Condition) -> Tensor:
@@ -114,7 +119,11 @@ class UNet(ModelMixin, ConfigMixin):
         condition_width: D of the `Condition`.
         conditioning: how the caption is read: "cross", by an attention of its own, or "prefix", as
             tokens before the cells in theirs.
+        dropout: share of features set to 0 in training, inside each residual block and after each
+            perceptron.
     """
+
+    _supports_gradient_checkpointing = True  # diffusers' enable_gradient_checkpointing works
 
     @register_to_config
     def __init__(
@@ -127,6 +136,7 @@ class UNet(ModelMixin, ConfigMixin):
         attention_size: int = 16,
         condition_width: int = 192,
         conditioning: Conditioning = "cross",
+        dropout: float = 0.0,
     ):
         super().__init__()
         if width % GROUPS:
@@ -139,6 +149,7 @@ class UNet(ModelMixin, ConfigMixin):
                 f"sample_size is {sample_size}; expected a multiple of {2**halvings}, "
                 f"because {len(multipliers)} stages halve it {halvings} times."
             )
+        self.gradient_checkpointing = False
         channels = [width * m for m in multipliers]
         time_width = 4 * width
         self.time_embed = nn.Sequential(
@@ -152,8 +163,9 @@ class UNet(ModelMixin, ConfigMixin):
 
         def stage(inputs: int, outputs: int, level: int) -> Stage:
             few = sample_size // 2**level <= attention_size
-            reader = (outputs, heads, condition_width, conditioning)
-            return Stage(inputs, outputs, time_width, SpatialAttention(*reader) if few else None)
+            reader = (outputs, heads, condition_width, conditioning, dropout)
+            attention = SpatialAttention(*reader) if few else None
+            return Stage(inputs, outputs, time_width, attention, dropout)
 
         last = len(channels) - 1
         previous = [width, *channels[:-1]]
@@ -186,13 +198,19 @@ class UNet(ModelMixin, ConfigMixin):
         x = self.conv_in(sample) + self.positions.to(sample.dtype)  # loading leaves it float32
         skips: list[Tensor] = []
         for level, stage in enumerate(self.down):
-            x = stage(x, time, condition)
+            x = self._run(stage, x, time, condition)
             skips.append(x)
             if level < len(self.shrink):
                 x = self.shrink[level](x)
-        x = self.middle(x, time, condition)
+        x = self._run(self.middle, x, time, condition)
         for number, stage in enumerate(self.up):
             if number:
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
-            x = stage(torch.cat([x, skips.pop()], dim=1), time, condition)
+            x = self._run(stage, torch.cat([x, skips.pop()], dim=1), time, condition)
         return self.conv_out(F.silu(self.norm_out(x)))
+
+    def _run(self, stage: Stage, *inputs) -> Tensor:
+        """A stage, which with checkpointing forgets what is inside and computes it again."""
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return self._gradient_checkpointing_func(stage, *inputs)
+        return stage(*inputs)

@@ -33,8 +33,9 @@ class TrainingConfig:
     schedule: Schedule = "cosine"  # the way down from the peak
     decay_steps: int = 0  # "trapezoid" only: the last updates, in which the rate falls in a line
     final_lr_fraction: float = 0.0  # last rate / peak; not used by "constant"
-    optimizer: Literal["adamw"] = "adamw"
-    betas: tuple[float, float] = (0.9, 0.99)  # AdamW's memory of gradients and of their squares
+    optimizer: Literal["adam", "adamw", "sgd", "muon"] = "adamw"  # see optim.build_optimizer
+    betas: tuple[float, float] = (0.9, 0.99)  # Adam's memory of gradients and of their squares
+    momentum: float = 0.9  # SGD's and Muon's memory of gradients
     weight_decay: float = 0.01  # on matrices and kernels; never on biases, norms and other vectors
     max_grad_norm: float = 1.0  # gradients longer than this are shortened to it; 0 = left alone
     ema_decay: float = 0.999  # of the averaged weights; ramps up as (1 + n) / (10 + n)
@@ -49,8 +50,15 @@ class TrainingConfig:
     trackers: tuple[
         Literal["tensorboard", "wandb"], ...
     ] = ()  # where the log goes besides the file
-    compile: bool = False  # torch.compile the model; pays off on a GPU in long runs
+    # Switches: None chooses by device and says why, see switches.choose_switches.
+    tf32: bool | None = None  # float32 products in TF32, on GPUs that have it
+    compile: bool | None = None  # torch.compile the networks
+    checkpointing: bool | None = None  # compute blocks again in the backward pass, to save memory
+    channels_last: bool | None = None  # memory order of convolutions
+    fused: bool | None = None  # the optimiser in one kernel
+    pin_memory: bool | None = None  # batches in page-locked memory
     num_workers: int = 0  # processes that load data; 0 = the training process itself
+    sharding: Literal["ddp", "fsdp"] = "ddp"  # processes hold the whole model each, or a slice
     max_minutes: float = 0.0  # this call stops, resumable, after so many minutes; 0 = no limit
 
     def __post_init__(self) -> None:
@@ -66,6 +74,7 @@ class TrainingConfig:
         for name in ("final_lr_fraction", "ema_decay"):
             self._require(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
         self._require("betas", all(0 <= beta < 1 for beta in self.betas), "each in [0, 1)")
+        self._require("momentum", 0 <= self.momentum < 1, "in [0, 1)")
         for name in (
             *(
                 "warmup_steps",
@@ -78,12 +87,20 @@ class TrainingConfig:
             *("sample_every", "checkpoint_every", "num_workers", "max_minutes", "seed"),
         ):
             self._require(name, getattr(self, name) >= 0, "0 or more")
+        if self.schedule == "trapezoid":
+            expected = "at least 1 with schedule 'trapezoid', whose rate falls in these steps"
+            self._require("decay_steps", self.decay_steps >= 1, expected)
         for field, hint in _fields(type(self)).items():
             _check(hint, getattr(self, field), f"TrainingConfig.{field}")
         if self.patience and not self.validate_every:
             raise ValueError(
                 f"patience={self.patience} counts validations, but validate_every=0 runs none; "
                 "set validate_every, or patience=0."
+            )
+        if self.channels_last and self.sharding == "fsdp":
+            raise ValueError(
+                "channels_last=True, but sharding is 'fsdp', which keeps slices in plain "
+                "order; set ddp, or channels_last=None."
             )
 
     def _require(self, name: str, holds: bool, expected: str) -> None:

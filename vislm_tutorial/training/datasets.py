@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from ..data.captions import caption
+from ..data.mirror import Flips, Mirrored
 from ..data.rendering import render
 from ..data.scenes import sample_scenes
 from ..generators.base import Generator
@@ -21,25 +22,48 @@ from ..generators.base import Generator
 class DataConfig:
     """What is drawn and said."""
 
-    source: str = "scenes"  # "scenes", "openmoji", or the path of an image folder
+    source: str = "scenes"  # "scenes", "openmoji", or a folder of pictures or tar shards
     size: int = 80_000  # scenes: how many; other sources give what they have
     image_size: int = 64  # side in pixels
     seed: int = 0  # scenes: which; other sources: which are kept apart
     validation: int = 512  # items kept apart from training, at most a tenth of all; 0: none
+    limit: int = 0  # the most pictures to train on, before mirroring; 0: all that are left
+    flips: Flips = "none"  # mirrored pictures besides; "words" says left and right anew
+
+    synonyms: float = 0.0  # scenes: share of captions in words that are held out otherwise
+
+    def __post_init__(self) -> None:
+        if self.limit < 0:
+            raise ValueError(f"DataConfig.limit={self.limit!r}; expected 0 (all) or more.")
+        if not 0 <= self.synonyms <= 1 or (self.synonyms and self.source != "scenes"):
+            raise ValueError(
+                f"DataConfig.synonyms={self.synonyms!r} of {self.source!r}; expected a share in "
+                "[0, 1] of the captions of 'scenes', or 0."
+            )
 
 
 def load_images(config: DataConfig) -> Dataset:
     """The data set that a recipe names; items are `{"image", "caption"}`, and it has `.captions`.
 
+    With `flips` the mirrored pictures follow (`data.mirror.Mirrored`).
+    Shards are read by position; a recipe holds what it prepares of all pictures in memory, so a
+    set too large for that takes a `StreamedImages` and a call of `train` by hand.
+
     Raises:
         FileNotFoundError, NotADirectoryError, ValueError, ImportError: as the source's own loader.
     """
+    if config.flips != "none":
+        return Mirrored(load_images(replace(config, flips="none")), config.flips)
     if config.source == "scenes":
-        return SceneImages(config.size, config.seed, config.image_size)
+        return SceneImages(config.size, config.seed, config.image_size, config.synonyms)
     if config.source == "openmoji":
         from ..data.openmoji import load_openmoji
 
         return load_openmoji(image_size=config.image_size)
+    from ..data.shards import load_shards, shard_paths
+
+    if shard_paths(config.source):
+        return load_shards(config.source, image_size=config.image_size)
     from ..data.folder import load_folder
 
     return load_folder(config.source, image_size=config.image_size)
@@ -48,9 +72,14 @@ def load_images(config: DataConfig) -> Dataset:
 def split_rows(n: int, config: DataConfig) -> tuple[list[int], list[int]]:
     """Which of `n` items are for training, and which are kept apart for validation.
 
+    With `flips` the second half of the items are the mirrored ones. Those of pictures that are for
+    training are so too; those of the pictures kept apart are used for nothing.
+
     Raises:
         ValueError: if too few are left for training.
     """
+    mirrored = config.flips != "none"
+    n = n // 2 if mirrored else n
     held = min(config.validation, max(1, n // 10))
     if n - held < 1:
         raise ValueError(
@@ -62,19 +91,24 @@ def split_rows(n: int, config: DataConfig) -> tuple[list[int], list[int]]:
     else:  # are sorted by name: a folder's first pictures may all show the same
         generator = torch.Generator().manual_seed(config.seed)
         order = torch.randperm(n, generator=generator).tolist()
-    return order[held:], order[:held]
+    rows = order[held:][: config.limit or n]
+    return rows + [n + row for row in rows if mirrored], order[:held]
 
 
 class SceneImages(Dataset):
     """`n` scenes of the training grammar with a caption each; pictures are drawn when asked for.
 
     Items are `{"image": (3, H, W) in [-1, 1], "caption": str}`.
+
+    Args:
+        synonyms: share of the captions that name colours and shapes by the words which are held
+            out otherwise.
     """
 
-    def __init__(self, n: int, seed: int, image_size: int = 64):
+    def __init__(self, n: int, seed: int, image_size: int = 64, synonyms: float = 0.0):
         self.scenes = sample_scenes(n, seed)
-        rng = random.Random(seed + 1)
-        self.captions = [caption(scene, rng) for scene in self.scenes]
+        rng, coin = random.Random(seed + 1), random.Random(seed + 2)
+        self.captions = [caption(s, rng, coin.random() < synonyms) for s in self.scenes]
         self.image_size = image_size
 
     def __len__(self) -> int:

@@ -16,18 +16,18 @@ from typing import Any
 
 from accelerate.utils import broadcast_object_list
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from . import checkpoint as checkpoints
 from .checkpoint import Checkpoint
 from .config import TrainingConfig
 from .data import StepSampler, derive_seed, make_loader, seed_everything
-from .ema import averaged
 from .optim import learning_rate_at
-from .processes import agree, caught_signals, make_accelerator
+from .processes import agree, caught_signals, losses_named, make_accelerator
 from .runlog import Clock, RunLog, describe_machine, without_nan
 from .state import Progress, TrainingResult, check_same_run
 from .stepper import Stepper
+from .streaming import stream_loader
 from .trackers import check_trackers, start_trackers, stop_trackers, track, track_image
 
 
@@ -55,7 +55,9 @@ def train(
     Args:
         model: `forward(batch, generator)` returns a scalar loss, the mean over the batch;
             `generator` (on the model's device) is for noise. Trainable parameters are float32.
-        dataset: map-style; what it draws from the global generators is repeatable too.
+        dataset: map-style; what it draws from the global generators is repeatable too. Or a
+            `StreamedImages`, which goes on exactly, and only with the readers (processes times
+            workers) that it had.
         validate: model -> {name: number}; the first decides early stopping, lower is better.
             It sees the averaged weights, in eval mode, with the same seed each time.
         sample: draws a grid with the averaged weights and saves it as PNG at the given path.
@@ -64,12 +66,15 @@ def train(
         progress: see `runlog.RunLog`.
 
     Raises:
-        ValueError: for a checkpoint of another configuration, or a precision the device lacks.
+        ValueError: for a checkpoint of another configuration (or, of a stream, another number of
+            readers), or a precision the device lacks.
         FloatingPointError: when the loss or its gradient is not finite.
+        LostProcessError: when another process of the run ended.
     """
-    run = _Run(model, config, Path(run_dir), meta or {})
+    streamed = isinstance(dataset, IterableDataset)
+    run = _Run(model, config, Path(run_dir), meta or {}, streamed)
     run.restore(resume)
-    with run.reporting(progress), caught_signals() as caught:
+    with run.reporting(progress), caught_signals() as caught, run.losses_named():
         stopped = run.fit(dataset, collate, validate, sample, caught)
         return run.finish(stopped)
 
@@ -78,9 +83,14 @@ class _Run:
     """One call of `train`: a Stepper, and what happens between its steps."""
 
     def __init__(
-        self, model: nn.Module, config: TrainingConfig, run_dir: Path, meta: dict[str, Any]
+        self,
+        model: nn.Module,
+        config: TrainingConfig,
+        run_dir: Path,
+        meta: dict[str, Any],
+        streamed: bool,
     ) -> None:
-        self.config, self.run_dir, self.meta = config, run_dir, meta
+        self.config, self.run_dir, self.meta, self.streamed = config, run_dir, meta, streamed
         check_trackers(config.trackers)
         self.accelerator = make_accelerator(run_dir, config.trackers)
         self.is_main = self.accelerator.is_main_process
@@ -124,12 +134,25 @@ class _Run:
             self._after_step(validate, sample)
             if stopped := self._interruption(caught):
                 return stopped
-        if batches:
+        if batches is not None:
             self.stepper.check_final_learning_rate()
         return "done"
 
     def _batches(self, dataset: Dataset, collate: Callable | None) -> Iterator[Any]:
         config, pieces = self.config, self.config.gradient_accumulation
+        pin = self.stepper.switches.pin_memory.on
+        if isinstance(dataset, IterableDataset):
+            loader = stream_loader(
+                dataset,
+                config.batch_size,
+                rank=self.accelerator.process_index,
+                world_size=self._world_size,
+                start_batch=self.state.step * pieces,
+                collate=collate,
+                num_workers=config.num_workers,
+                pin_memory=pin,
+            )
+            return iter(loader)
         sampler = StepSampler(
             len(dataset),
             config.batch_size,
@@ -139,7 +162,6 @@ class _Run:
             rank=self.accelerator.process_index,
             world_size=self._world_size,
         )
-        pin = self.accelerator.device.type == "cuda"
         loader = make_loader(
             dataset, sampler, collate=collate, num_workers=config.num_workers, pin_memory=pin
         )
@@ -183,6 +205,8 @@ class _Run:
             / (self._mark[1] - marked),
             "minutes": self.clock.total / 60,
         }
+        if hasattr(self.model, "log_values"):
+            record |= self.model.log_values()
         if self.stepper.precision.scaler:
             record["loss_scale"] = self.stepper.scaler.get_scale()
             record["skipped"] = self.stepper.skipped
@@ -192,10 +216,10 @@ class _Run:
     def _validate(self, validate: Callable) -> None:
         """The first process validates; all hear the result, and stop or go on together."""
         result: list[dict[str, float]] = [{}]
-        if self.is_main:
-            seed_everything(derive_seed("validate", self.config.seed))
-            with averaged(self.model, self.stepper.ema):
-                result = [{name: float(value) for name, value in validate(self.model).items()}]
+        with self.stepper.averaged() as model:
+            if self.is_main:
+                seed_everything(derive_seed("validate", self.config.seed))
+                result = [{name: float(value) for name, value in validate(model).items()}]
         if self._world_size > 1:
             broadcast_object_list(result)
         values, state = result[0], self.state
@@ -205,20 +229,20 @@ class _Run:
         if state.best_value is None or deciding < state.best_value:
             state.best_value, state.best_step = deciding, state.step
             state.validations_since_best = 0
-            if self.config.patience and self.is_main:
+            if self.config.patience:
                 self._write_weights("best.safetensors")
         else:
             state.validations_since_best += 1
         self._report({f"validation/{name}": value for name, value in values.items()})
 
     def _sample(self, sample: Callable) -> None:
-        if self.is_main:
-            path = self.run_dir / "samples" / f"step-{self.state.step:08d}.png"
-            path.parent.mkdir(exist_ok=True)
-            seed_everything(derive_seed("sample", self.config.seed))
-            with averaged(self.model, self.stepper.ema):
-                sample(self.model, path)
-            track_image(self.accelerator, path, self.state.step)
+        path = self.run_dir / "samples" / f"step-{self.state.step:08d}.png"
+        with self.stepper.averaged() as model:
+            if self.is_main:
+                path.parent.mkdir(exist_ok=True)
+                seed_everything(derive_seed("sample", self.config.seed))
+                sample(model, path)
+                track_image(self.accelerator, path, self.state.step)
         self.accelerator.wait_for_everyone()
 
     def _report(self, values: dict[str, float]) -> None:
@@ -237,11 +261,16 @@ class _Run:
         start_trackers(self.accelerator, self.run_dir, settings, step, self.state.run_id)
         precision = self.stepper.precision
         self.log.say(f"{self.accelerator.device}, {precision.reason}; from step {step}")
+        self.log.say(str(self.stepper.switches))
         try:
             yield
         finally:
             self.log.close()
             stop_trackers(self.accelerator)
+
+    def losses_named(self) -> contextlib.AbstractContextManager[None]:
+        """See `processes.losses_named`."""
+        return losses_named(self.accelerator, self.run_dir)
 
     def save(self) -> None:
         """A checkpoint of this step, unless there is one. All processes call this together."""
@@ -271,14 +300,16 @@ class _Run:
             images_per_second=state.step * self.global_batch / max(state.training_seconds, 1e-9),
             weights=weights,
         )
+        best = self.run_dir / "best.safetensors"
+        self.accelerator.wait_for_everyone()  # the first may be writing it
+        if not (self.config.patience and state.best_step is not None and best.exists()):
+            self._write_weights(weights.name)
+        elif self.is_main:
+            checkpoints.write(weights, *checkpoints.read(best))
         if self.is_main:
-            best = self.run_dir / "best.safetensors"
-            if self.config.patience and state.best_step is not None and best.exists():
-                checkpoints.write(weights, *checkpoints.read(best))
-            else:
-                self._write_weights(weights.name)
             record = dataclasses.asdict(result) | {"weights": weights.name} | self._record()
             record |= {"precision": self.stepper.precision.reason} | describe_machine()
+            record |= {"switches": self.stepper.switches.record()}
             text = json.dumps(without_nan(record), indent=2)
             (self.run_dir / "run.json").write_text(text + "\n", encoding="utf-8")
         self.accelerator.wait_for_everyone()
@@ -292,11 +323,14 @@ class _Run:
             "step": str(self.state.step),
             "meta": json.dumps(self.meta, sort_keys=True),
         }
-        with averaged(self.model, self.stepper.ema):
-            checkpoints.write(self.run_dir / name, self.model.state_dict(), metadata)
+        with self.stepper.averaged() as model:
+            if self.is_main:
+                checkpoints.write(self.run_dir / name, model.state_dict(), metadata)
 
     def _record(self) -> dict[str, Any]:
+        readers = self._world_size * max(1, self.config.num_workers)
         return {
+            **({"readers": readers} if self.streamed else {}),
             "config": self._plain_config(),
             "seed": self.config.seed,
             "world_size": self._world_size,

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from .config import TrainingConfig
+from .muon import Muon, muon_matrices
+from .switches import fused_switch
 
 
 def learning_rate_at(step: int, config: TrainingConfig) -> float:
@@ -32,23 +34,35 @@ def learning_rate_at(step: int, config: TrainingConfig) -> float:
 
 
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW over the trainable parameters, fused (one pass over memory) where torch has it.
+    """The optimiser that `config` names over the trainable parameters; fused where torch has it.
 
-    Weight decay is on matrices and kernels only: pulling a norm's scale or a bias towards 0
-    does not make a model simpler. (Loshchilov and Hutter, arXiv 1711.05101.)
+    "adamw": weight decay shrinks the weights, beside the gradient (Loshchilov and Hutter, arXiv
+    1711.05101). "adam" (Kingma and Ba, arXiv 1412.6980) and "sgd" (with momentum): it is an L2
+    penalty, added to the gradient. "muon": see `Muon`.
+
+    Decay is on matrices and kernels only: pulling a norm's scale or a bias towards 0 does not make
+    a model simpler.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
+    matrices = muon_matrices(model) if config.optimizer == "muon" else set()
     groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in trainable if p in matrices], "orthogonal": True},
+        {"params": [p for p in trainable if p.ndim >= 2 and p not in matrices]},
         {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
     ]
-    device = trainable[0].device.type
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=config.learning_rate,
-        betas=config.betas,
-        fused=device in ("cpu", "cuda"),
-    )
+    groups = [group for group in groups if group["params"]]
+    settings = {
+        "lr": config.learning_rate,
+        "weight_decay": config.weight_decay,
+        "fused": fused_switch(config, trainable[0].device).on,
+    }
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=config.momentum, **settings)
+    settings["betas"] = config.betas
+    if config.optimizer == "muon":
+        return Muon(groups, momentum=config.momentum, **settings)
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, **settings)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
@@ -57,6 +71,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
         f"{name}/{entry}": value
         for name, parameter in model.named_parameters()
         for entry, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)  # SGD without momentum keeps a None
     }
 
 
@@ -73,3 +88,9 @@ def load_optimizer_tensors(
     state = optimizer.state_dict()
     state["state"] = {index: by_name[name] for index, name in enumerate(order) if name in by_name}
     optimizer.load_state_dict(state)
+    for parameter, entries in optimizer.state.items():
+        for entry, value in entries.items():
+            # A fused kernel walks through both in the order of memory: files hold another one than
+            # a channels-last parameter has.
+            if value.shape == parameter.shape and value.stride() != parameter.stride():
+                entries[entry] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -20,7 +20,9 @@ class Precision:
     reason: str  # one sentence for the log
 
 
-def choose_precision(requested: str, device: torch.device | str) -> Precision:
+def choose_precision(
+    requested: str, device: torch.device | str, capability: tuple[int, int] | None = None
+) -> Precision:
     """The precision to train in on `device`.
 
     Capability decides about bf16, not `torch.cuda.is_bf16_supported()`: that says True on older
@@ -28,6 +30,7 @@ def choose_precision(requested: str, device: torch.device | str) -> Precision:
 
     Args:
         requested: "auto", "fp32", "fp16" or "bf16".
+        capability: of a CUDA device that is not here; None: ask the device.
 
     Raises:
         ValueError: for bf16 where hardware lacks it, fp16 on a device with no loss scaling,
@@ -39,7 +42,7 @@ def choose_precision(requested: str, device: torch.device | str) -> Precision:
     if requested == "fp32":
         return Precision(torch.float32, False, False, "fp32: as asked")
     if device.type == "cuda":
-        return _on_cuda(requested, torch.cuda.get_device_capability(device))
+        return _on_cuda(requested, capability or torch.cuda.get_device_capability(device))
     if requested == "auto":
         return Precision(
             torch.float32, False, False, f"fp32: half precision does not pay off on {device.type}"

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
+from typing import Literal
 
 import torch
 import yaml
@@ -33,7 +34,9 @@ from ..generators import (
     Generator,
     GeneratorConfig,
 )
+from ..tuning import AdaLoRA, Tuning
 from . import checkpoint
+from .adversarial import Adversarial
 from .autoencoding import (
     AUTOENCODER,
     CODEBOOK,
@@ -52,7 +55,7 @@ from .datasets import (
 )
 from .loop import train
 from .state import TrainingResult
-from .text_to_image import build_model, load_weights, sampler, validation_loss
+from .text_to_image import build_model, load_taught, load_weights, sampler, validation_loss
 
 RECIPE_FILE = "recipe.yaml"  # in a run's folder
 GENERATOR = "generator"  # folder of the last stage
@@ -61,11 +64,10 @@ INTERRUPTED = ("time", "signal")  # ways to stop after which a run can be taken 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The language model, frozen unless it is told to learn."""
+    """The language model; what of it learns says the recipe's `tuning`."""
 
     name: str = "minilm"  # as in load_encoder
     layers: str | int = "mean"  # "last", "mean", "plain mean", or a layer's number
-    learns: bool = False  # it is trained together with the generator, so no states are kept
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,12 @@ class Recipe:
     codebook: CodebookConfig | None = None  # for generators that write codes
     codebook_training: TrainingConfig = field(default_factory=TrainingConfig)
     weights_from: str = ""  # flow: "bundled" or a folder, to go on from its weights; "": fresh
+    weights_of: tuple[Literal["fusion", "generator"], ...] = ("fusion", "generator")  # taken over
+    freeze: tuple[Literal["fusion", "generator"], ...] = ()  # stay as they were taken over
+    tuning: Tuning | None = None  # what of the language model learns; null: nothing
     training: TrainingConfig = field(default_factory=TrainingConfig)
     caption_dropout: float = 0.1  # how often a caption is replaced by the empty one
+    adversarial: Adversarial | None = None  # learn from captions' states moved uphill, too
 
     def __post_init__(self) -> None:
         if self.autoencoder is None and self.autoencoder_from:
@@ -112,6 +118,35 @@ class Recipe:
                 f"weights_from is {self.weights_from!r}, and its backbone draws the latents of its "
                 f"own autoencoder; set autoencoder_from, now {self.autoencoder_from!r}, to it too."
             )
+        fresh = set(self.freeze) - set(self.weights_of if self.weights_from else ())
+        if fresh:
+            raise ValueError(
+                f"freeze is {self.freeze}, but the {' and the '.join(sorted(fresh))} would begin "
+                "with random weights and keep them; take trained ones over with weights_from and "
+                "weights_of, or let them learn."
+            )
+        if set(self.freeze) == {"fusion", "generator"} and self.tuning is None:
+            raise ValueError(
+                "freeze names fusion and generator, and without tuning the language model is "
+                "frozen too, so nothing is left to learn; remove one of the three."
+            )
+        if isinstance(self.tuning, AdaLoRA) and self.training.ema_decay:
+            raise ValueError(
+                f"training.ema_decay is {self.training.ema_decay}, but an average never forgets "
+                "the entries that AdaLoRA sets to 0, so its ranks would not fall; set it to 0."
+            )
+        if self.training.sharding == "fsdp":
+            if self.adversarial is not None:
+                raise ValueError(
+                    f"training.sharding is 'fsdp', but adversarial is {self.adversarial}, which "
+                    "goes back through the model in the middle of a forward pass, when FSDP has "
+                    "let its weights go; set ddp."
+                )
+            if isinstance(self.tuning, AdaLoRA):
+                raise ValueError(
+                    "training.sharding is 'fsdp', but tuning is AdaLoRA, which compares the "
+                    "entries of whole matrices, not of slices; set ddp."
+                )
         timed = self.fusion.kind == "timestep_resampler"
         if timed and not isinstance(self.generator, FlowConfig):
             raise ValueError(
@@ -122,6 +157,11 @@ class Recipe:
             raise ValueError(
                 f"training.validate_every is {self.training.validate_every}, but the loss of a GAN "
                 "is that of two players and says nothing about its pictures; set it to 0."
+            )
+        if isinstance(self.generator, CGANConfig) and self.adversarial is not None:
+            raise ValueError(
+                f"adversarial is {self.adversarial}, but the loss of a GAN is that of two players, "
+                "and what raises one lowers the other; remove one of the two."
             )
         for stage in ("autoencoder_training", "codebook_training", "training"):
             every = getattr(self, stage).validate_every
@@ -184,11 +224,13 @@ def train_recipe(
         left = max(1e-6, max_minutes - (time.monotonic() - start) / 60)
         return replace(config, max_minutes=left) if max_minutes else config
 
-    kept = run_dir / RECIPE_FILE
-    if kept.is_file():
-        _check_recipe(recipe, kept)
-    else:
-        _write_recipe(recipe, kept)
+    kept, processes = run_dir / RECIPE_FILE, _processes()
+    with processes.main_process_first():
+        if kept.is_file():
+            _check_recipe(recipe, kept)
+        else:
+            _write_recipe(recipe, kept)
+    say = say if processes.is_main_process else _nothing
     dataset = load_images(recipe.data)
     rows, held = split_rows(len(dataset), recipe.data)
     say(f"{recipe.name}: {len(rows):,} pictures of {recipe.data.image_size} px, {len(held)} held")
@@ -211,15 +253,21 @@ def train_recipe(
     captions = list(dataset.captions)
     encoder = load_encoder(recipe.encoder.name, layers=recipe.encoder.layers, device=_device())
     model = build_model(recipe, encoder, autoencoder)
-    reader = TokenReader(encoder) if recipe.encoder.learns else _knowing(encoder, captions, say)
     stage = run_dir / GENERATOR
-    if recipe.weights_from and checkpoint.latest(stage) is None:  # not when resuming
-        load_weights(model, recipe.weights_from)
-    prepared = _prepared(
-        dataset, model.generator.behind(autoencoder), run_dir / "pictures.safetensors"
-    )
-    millions = sum(p.numel() for p in model.parameters()) / 1e6
-    say(f"stage: {recipe.generator.kind}, {millions:.2f} M parameters")
+    if recipe.weights_from and (recipe.freeze or checkpoint.latest(stage) is None):
+        load_weights(model, recipe.weights_from, recipe.weights_of)  # resuming, what stays frozen
+        if "fusion" in recipe.weights_of:
+            load_taught(encoder, recipe.weights_from)
+    with processes.main_process_first():  # the others read what it wrote
+        reader = TokenReader(encoder) if recipe.tuning else _knowing(encoder, captions, say)
+    with processes.main_process_first():
+        prepared = _prepared(
+            dataset, model.generator.behind(autoencoder), run_dir / "pictures.safetensors"
+        )
+    every = sum(p.numel() for p in model.parameters()) / 1e6
+    learned = sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
+    some = "" if every == learned else f", {learned:.2f} M of them learn"
+    say(f"stage: {recipe.generator.kind}, {every:.2f} M parameters{some}")
     pairs = PreparedCaptions(prepared, captions, reader, recipe.caption_dropout)
     shown = [captions[row] for row in (held or rows)[:16]]
     result = train(
@@ -232,13 +280,23 @@ def train_recipe(
         sample=sampler(autoencoder, reader, shown),
         meta={"recipe": recipe.name, "stage": GENERATOR},
     )
-    _write_recipe(recipe, kept)  # the loop took it: a resumed run may have been given more steps
+    if processes.is_main_process:  # the loop took it: a resumed run may have been given more steps
+        _write_recipe(recipe, kept)
     return result
+
+
+def _processes() -> PartialState:
+    """accelerate's view of this process and the others of the run."""
+    return PartialState(cpu=not torch.accelerator.is_available())
 
 
 def _device() -> torch.device:
     """Where accelerate will train."""
-    return PartialState(cpu=not torch.accelerator.is_available()).device
+    return _processes().device
+
+
+def _nothing(text: str) -> None:
+    """What a process says that is not the first."""
 
 
 def _check_recipe(recipe: Recipe, path: Path) -> None:

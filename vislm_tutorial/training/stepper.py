@@ -16,6 +16,16 @@ from .data import derive_seed
 from .ema import AveragedWeights
 from .optim import build_optimizer, learning_rate_at, load_optimizer_tensors, optimizer_tensors
 from .precision import check_trainable_float32, choose_precision
+from .sharding import (
+    all_whole,
+    averaged_whole,
+    local_model,
+    parallel_model,
+    sliced_like,
+    synchronised,
+    whole,
+)
+from .switches import apply_switches, choose_switches
 
 _SMALLEST_SCALE = 2.0**-20  # no overflow needs a smaller loss scale: below it the loss is NaN
 
@@ -31,10 +41,11 @@ class Stepper:
         check_trainable_float32(model)
         self.config, self.accelerator, self.device = config, accelerator, accelerator.device
         self.precision = choose_precision(config.precision, self.device)
-        self.model = model.to(self.device).train()
-        if config.compile:
-            self.model.compile()
-        self.parallel = accelerator.prepare_model(self.model)  # in DDP, or the model itself
+        self.whole = model
+        self.model = model = local_model(model, accelerator, config.sharding)
+        self.switches = choose_switches(config, self.model, self.device, self.precision)
+        apply_switches(self.model, self.switches, self.device)
+        self.parallel = parallel_model(model, accelerator)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(model, config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.scaler)
@@ -45,7 +56,7 @@ class Stepper:
         self.norms: list[Tensor] = []
 
     def update(self, step: int, batches: Iterator[Any]) -> None:
-        """Update `step` (from 0): forward and backward of each micro-batch, then AdamW."""
+        """Update `step` (from 0): forward and backward of each micro-batch, then the weights."""
         config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(step, config)
@@ -54,11 +65,13 @@ class Stepper:
         if self.precision.scaler:
             self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = whole(torch.nn.utils.get_total_norm(gradients))
         if config.max_grad_norm:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, config.max_grad_norm, norm)
         self.norms.append(norm)
         if self._optimizer_step():
+            if hasattr(self.model, "after_update"):
+                self.model.after_update(step + 1)
             self.ema.step(self.parameters)
         else:
             self.skipped += 1
@@ -71,9 +84,8 @@ class Stepper:
         seed = derive_seed("step", self.config.seed, step, micro, self.accelerator.process_index)
         torch.manual_seed(seed)  # for dropout, which takes no generator
         self.generator.manual_seed(seed)
-        # Processes average their gradients once a step, with the last micro-batch.
         last = micro == pieces - 1
-        with contextlib.nullcontext() if last else self.accelerator.no_sync(self.parallel):
+        with synchronised(self.parallel, self.accelerator, last):
             with torch.autocast(
                 self.device.type, self.precision.dtype, enabled=self.precision.autocast
             ):
@@ -150,15 +162,22 @@ class Stepper:
                 )
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that must come back for the next update to be the same, by name."""
+        """All that must come back for the next update to be the same, whole and by name.
+
+        All processes call this together.
+        """
         groups = {
-            "model": self.model.state_dict(),
-            "ema": self.ema.tensors(),
-            "optimizer": optimizer_tensors(self.optimizer, self.model),
+            "model": all_whole(self.model.state_dict()),
+            "ema": all_whole(self.ema.tensors()),
+            "optimizer": all_whole(optimizer_tensors(self.optimizer, self.model)),
         }
         if self.losses:
             groups["window"] = dict(zip(("losses", "norms"), self.window(), strict=True))
         return {f"{group}/{k}": v for group, tensors in groups.items() for k, v in tensors.items()}
+
+    def averaged(self) -> contextlib.AbstractContextManager[nn.Module]:
+        """Inside, the whole model with the averaged weights. All processes enter together."""
+        return averaged_whole(self.whole, self.model, self.ema, self.device)
 
     def record(self) -> dict[str, Any]:
         """The same, for what is not a tensor."""
@@ -170,10 +189,15 @@ class Stepper:
         for key, value in tensors.items():
             group, name = key.split("/", 1)
             groups.setdefault(group, {})[name] = value
-        self.model.load_state_dict(groups["model"])
-        load_optimizer_tensors(self.optimizer, self.model, groups["optimizer"])
+        like = self.model.state_dict()
+        self.model.load_state_dict({k: sliced_like(v, like[k]) for k, v in groups["model"].items()})
+        states = {
+            k: sliced_like(v, like[k.rsplit("/", 1)[0]]) for k, v in groups["optimizer"].items()
+        }
+        load_optimizer_tensors(self.optimizer, self.model, states)
         self.skipped = record["skipped"]
-        self.ema.load_tensors(groups["ema"], updates=step - self.skipped)
+        averages = {k: sliced_like(v, like[k]) for k, v in groups["ema"].items()}
+        self.ema.load_tensors(averages, updates=step - self.skipped)
         if self.precision.scaler and record["scaler"]:
             self.scaler.load_state_dict(record["scaler"])
         if groups["window"]:

@@ -1,0 +1,28 @@
+"""A language model joined to a pretrained diffusion pipeline."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_HOMES = {
+    "JoinConfig": "joined",
+    "Joined": "joined",
+    "join": "joined",
+    "load_joined": "saving",
+    "retrieval": "stages",
+    "save_joined": "saving",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

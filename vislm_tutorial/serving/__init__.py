@@ -1,0 +1,1 @@
+"""What leaves the notebook: saved files, a model card, ONNX, a service and its app."""
