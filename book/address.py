@@ -15,6 +15,14 @@ import nbformat
 import yaml
 from pages import ROOT, notebooks
 
+from vislm_tutorial.doctor import EXTRAS
+
+# The package's own modules that import what an extra adds.
+USERS = {
+    "search": ("vislm_tutorial.tuning.search",),
+    "shards": ("vislm_tutorial.data.shards", "vislm_tutorial.training.streaming"),
+    "serving": ("vislm_tutorial.serving",),
+}
 SET_UP_TAG = "set-up"
 SET_UP_METADATA = {
     "tags": [SET_UP_TAG, "hide-input"],
@@ -27,7 +35,7 @@ if "COLAB_RELEASE_TAG" in os.environ:  # on Colab only: install the book's
     # package and its models, keeping each version that is there already
     source = "git+{address}"
     !pip list --format=freeze > versions.txt
-    !pip install -q -c versions.txt "vislm-tutorial[drawings] @ {{source}}"
+    !pip install -q -c versions.txt "vislm-tutorial[{extras}] @ {{source}}"
     !vislm models get"""
 
 
@@ -50,9 +58,20 @@ def site(root: Path = ROOT) -> str:
     return f"https://{owner.lower()}.github.io/{name}/"
 
 
-def set_up_cell(root: Path = ROOT) -> str:
-    """Source of the first code cell of every notebook."""
-    return SET_UP_CELL.format(address=address(root))
+def extras_of(notebook: nbformat.NotebookNode) -> str:
+    """The package's extras that a page needs beside the drawings, from what its code imports."""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    needed = ["drawings"]
+    for extra, (_, modules) in EXTRAS.items():
+        users = "|".join([*modules, *(re.escape(name) for name in USERS.get(extra, ()))])
+        if extra not in needed and re.search(rf"^\s*(?:import|from) (?:{users})\b", code, re.M):
+            needed.append(extra)
+    return ",".join(needed)
+
+
+def set_up_cell(notebook: nbformat.NotebookNode, root: Path = ROOT) -> str:
+    """Source of the first code cell of a notebook."""
+    return SET_UP_CELL.format(address=address(root), extras=extras_of(notebook))
 
 
 def is_set_up(cell: nbformat.NotebookNode) -> bool:
@@ -82,7 +101,7 @@ def renew(root: Path = ROOT) -> list[Path]:
     for path in notebooks(root):
         notebook = nbformat.read(path, as_version=4)
         for cell in notebook.cells:
-            wanted = (set_up_cell(root), SET_UP_METADATA)
+            wanted = (set_up_cell(notebook, root), SET_UP_METADATA)
             if is_set_up(cell) and (cell.source, cell.metadata) != wanted:
                 cell.source, cell.metadata = wanted
                 nbformat.write(notebook, path)

@@ -9,6 +9,7 @@ from vislm_tutorial.chapter_weights import CHECKOUT, FOLDER, TABLE
 
 NEEDED = (
     *("*.safetensors", "config.json", "scheduler_config.json", "model_index.json"),
+    *("tokenizer.json", "tokenizer_config.json", "joined.json"),  # of page 5.13
     *("run.json", "log.jsonl", "exact_eval.json"),  # which pages read
 )
 
