@@ -4,6 +4,8 @@ import time
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from vislm_tutorial import registry
 from vislm_tutorial.encoders import TextEncoder, load_encoder, pretrained
@@ -108,3 +110,13 @@ def test_a_hub_model_is_named_by_its_commit(monkeypatch, minilm):
     monkeypatch.setattr(pretrained, "_weights_id", lambda *a: commit[:16])
     hub = load_encoder("owner/model", layers="mean")
     assert hub.fingerprint == f"owner-model-{commit[:16]}-mean-64"
+
+
+def test_an_outline_asked_for_first_leaves_real_weights_behind(monkeypatch, tmp_path):
+    monkeypatch.setenv("VISLM_CACHE", str(tmp_path))
+    with FakeTensorMode():
+        outline = pretrained.outline("smollm2")
+        assert all(isinstance(p, FakeTensor) for p in outline.model.parameters())
+    (file,) = tmp_path.glob("converted/*/model.safetensors")
+    norm = load_file(file)["norm.weight"]
+    assert type(norm) is torch.Tensor and norm.float().std() > 0

@@ -302,7 +302,7 @@ def test_two_pictures_are_learned_and_drawn_again(likelihood, make_condition):
     x = torch.cat([x, x.flip(3)])
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     losses = []
-    for _ in range(120):
+    for _ in range(160):
         optimizer.zero_grad()
         loss = model.prepared_loss(x, condition)
         loss.backward()

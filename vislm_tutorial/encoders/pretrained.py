@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -69,7 +70,8 @@ def outline(name: str = "minilm", layers: Layers = "last", max_length: int = 64)
     Raises:
         ValueError, registry.AssetError: as `load_encoder`.
     """
-    folder = _model_folder(name.removeprefix(PREFIX), allow_network=False)
+    with unset_fake_temporarily():  # a first call converts the weights, and that is real work
+        folder = _model_folder(name.removeprefix(PREFIX), allow_network=False)
     model = _text_encoder_part(random_model(AutoConfig.from_pretrained(folder), seed=0))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     return TextEncoder(name, model, tokenizer, "outline", layers, max_length)
