@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -46,7 +46,7 @@ from vislm_tutorial.training.datasets import DataConfig, load_images, prepare_pi
 from vislm_tutorial.training.recipe import Recipe, load_recipe, train_recipe
 from vislm_tutorial.training.text_to_image import build_model
 
-BATCH, PROMPTS, HELD, FEW = 128, 100, 512, 500
+PROMPTS, HELD, FEW = 100, 512, 500
 RATES = {  # factors of about 3
     "adam": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
     "adamw": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
@@ -63,6 +63,7 @@ class Budget:
 
     steps: int = 800
     pictures: int = 10_240
+    batch: int = 128
 
     def data(self, few: int = 0) -> DataConfig:
         """All pictures; or few, with the same ones kept apart."""
@@ -90,7 +91,7 @@ def base(budget: Budget) -> Recipe:
     scenes, steps = load_recipe("scenes"), budget.steps
     training = TrainingConfig(
         steps=steps,
-        batch_size=BATCH,
+        batch_size=budget.batch,
         learning_rate=1.6e-3,
         warmup_steps=min(50, steps // 4),
         final_lr_fraction=0.02,
@@ -427,11 +428,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="runs beside each other")
     parser.add_argument("--minutes", type=float, default=0.0, help="begin no row after so long")
     parser.add_argument("--steps", type=int, default=Budget.steps)
+    parser.add_argument("--batch-size", type=int, default=Budget.batch)
     parser.add_argument("--pictures", type=int, default=Budget.pictures)
     parser.add_argument("--prompts", type=int, default=PROMPTS)
     parser.add_argument("--runs", type=Path, default=Path("runs/regularisers"))
     options = parser.parse_args()
-    groups, budget = options.groups or list(GROUPS), Budget(options.steps, options.pictures)
+    groups, budget = (
+        options.groups or list(GROUPS),
+        Budget(options.steps, options.pictures, options.batch_size),
+    )
     if unknown := set(groups) - set(GROUPS):
         parser.error(f"no group {', '.join(unknown)}; choose some of {', '.join(GROUPS)}")
     end = time.monotonic() + (60 * options.minutes or float("inf"))
@@ -442,7 +447,7 @@ def main() -> None:
         chosen = [row for row in found.values() if row.key not in done]
         return [row for row in chosen if not options.rows or row.name in options.rows]
 
-    settings = {"steps": budget.steps, "pictures": budget.pictures, "prompts": options.prompts}
+    settings = {**asdict(budget), "prompts": options.prompts}
     stored = results_to_go_on_with(options.results, settings, {"rows": []})["rows"]
     rows = missing(stored)
     if options.list:
@@ -450,13 +455,16 @@ def main() -> None:
         return
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     prepare(rows, options.runs)
-    command = f"python benchmarks/regularisers.py {' '.join(groups)} --workers {options.workers}"
+    command = (
+        f"python benchmarks/regularisers.py {' '.join(groups)} --steps {budget.steps} "
+        f"--batch-size {budget.batch} --workers {options.workers}"
+    )
     header = {
         "command": command,
         "settings": settings,
         "steps": budget.steps,
         "machine": f"{_device_name()}, {options.workers} runs beside each other; fp32",
-        "batch": BATCH,
+        "batch": budget.batch,
         "pictures": {"all": budget.pictures - HELD, "few": FEW, "kept apart": HELD},
         "decay": DECAY,
     }
