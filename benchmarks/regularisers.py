@@ -434,10 +434,8 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=PROMPTS)
     parser.add_argument("--runs", type=Path, default=Path("runs/regularisers"))
     options = parser.parse_args()
-    groups, budget = (
-        options.groups or list(GROUPS),
-        Budget(options.steps, options.pictures, options.batch_size),
-    )
+    groups = options.groups or list(GROUPS)
+    budget = Budget(options.steps, options.pictures, options.batch_size)
     if unknown := set(groups) - set(GROUPS):
         parser.error(f"no group {', '.join(unknown)}; choose some of {', '.join(GROUPS)}")
     end = time.monotonic() + (60 * options.minutes or float("inf"))
