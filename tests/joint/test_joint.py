@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 
 import pytest
@@ -244,6 +245,8 @@ def test_with_the_real_smollm2(folder, tmp_path):
             patch.delenv("VISLM_CACHE")  # where its conversion lies
             encoder = load_encoder("smollm2", layers="mean")
     except registry.AssetError as error:
+        if os.environ.get("CI"):
+            raise
         pytest.skip(str(error))
     joined = join(folder, encoder, CONFIG, device="cpu")
     assert joined.fusion.config.states_width == 576
