@@ -39,7 +39,8 @@ def folder(tmp_path_factory) -> str:
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("VISLM_DEBUG", raising=False)
+    # Set, not deleted: --debug sets it in this process, and only what was set is undone.
+    monkeypatch.setenv("VISLM_DEBUG", "")
 
 
 def vislm(*arguments: str, code: int = 0) -> str:
@@ -134,7 +135,7 @@ def test_debug_shows_where_an_error_comes_from(monkeypatch):
     command = ["draw", CAPTION, "--pipeline", "nowhere"]
     result = CliRunner().invoke(app, ["--debug", *command])
     assert isinstance(result.exception, FileNotFoundError)
-    monkeypatch.delenv("VISLM_DEBUG")
+    monkeypatch.setenv("VISLM_DEBUG", "")
     assert isinstance(CliRunner().invoke(app, command).exception, SystemExit)
 
 
