@@ -148,10 +148,22 @@ def plan(
 
 @command(app)
 def evaluate(
-    pipeline: PipelineOption = None,
+    pipeline: Annotated[
+        str | None,
+        typer.Option(
+            "--pipeline",
+            help="Folder of a pipeline or of a training run; or module:function or "
+            "file.py:function, which takes captions and a seed and gives (B, 3, H, W) in [-1, 1]; "
+            "else the shipped weights.",
+        ),
+    ] = None,
     n: Annotated[int, typer.Option("--n", help="Prompts a task.")] = 100,
     tasks: Annotated[
-        str | None, typer.Option(help="Some of the tasks, with commas between; else all.")
+        str | None,
+        typer.Option(
+            help="Some of the tasks, or of the groups geneval, ours, concepts and all, with commas "
+            "between; else geneval and ours."
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write out.json and out.md.")
@@ -160,27 +172,31 @@ def evaluate(
     steps: StepsOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the prompts and the noise.")] = 0,
     scheduler: SchedulerOption = None,
+    name: Annotated[
+        str | None, typer.Option(help="Who is scored, for out.json; else the pipeline's name.")
+    ] = None,
 ) -> None:
     """ExactEval: what share of captions is drawn right, by task, with 95 % intervals."""
-    import torch
     from tqdm import tqdm
 
     from .evaluation import TASKS
     from .evaluation import evaluate as exact_eval
+    from .evaluation.outside import parameters_of
+    from .evaluation.prompts import chosen_tasks, prompts_for
 
-    chosen = tuple(task.strip() for task in tasks.split(",")) if tasks else TASKS
-    pipe = open_pipeline(pipeline)
-    options = _sampling(guidance, steps, scheduler)
-    bar = tqdm(total=len(chosen) * n, unit="picture", disable=None)
+    chosen = chosen_tasks([t.strip() for t in tasks.split(",")] if tasks else TASKS)
+    draw = _drawer(pipeline, _sampling(guidance, steps, scheduler))
+    asked = sum(len(prompts_for(task, n, seed)) for task in chosen)
+    bar = tqdm(total=asked, unit="picture", disable=None)
 
     def show(captions: list[str], batch_seed: int):
-        generator = torch.Generator().manual_seed(batch_seed)
-        images = pipe(captions, generator=generator, output_type="pt", **options).images
-        bar.update(len(images))
+        images = draw(captions, batch_seed)
+        bar.update(len(captions))
         return images
 
+    who = name or (Path(pipeline).name if pipeline else "shipped weights")
     with bar:
-        result = exact_eval(show, chosen, n, seed)
+        result = exact_eval(show, chosen, n, seed, name=who, parameters=parameters_of(draw))
     typer.echo(result.markdown())
     if output is not None:
         typer.echo("wrote " + " and ".join(map(str, result.save(output))))
@@ -320,6 +336,29 @@ def open_pipeline(folder: str | None):
     else:
         pipe = VisLMPipeline.from_pretrained(folder)
     return pipe.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _drawer(pipeline: str | None, options: dict):
+    """A function of captions and a seed: a pipeline's, or one that somebody else wrote."""
+    import torch
+
+    from .evaluation.outside import load_function, names_function, parameters_of
+
+    if pipeline is not None and names_function(pipeline):
+        if options:
+            raise ValueError(
+                f"{pipeline} is a function and draws as it will; --guidance, --steps and "
+                "--scheduler are for pipelines."
+            )
+        return load_function(pipeline)
+    pipe = open_pipeline(pipeline)
+
+    def draw(captions: list[str], seed: int):
+        generator = torch.Generator().manual_seed(seed)
+        return pipe(captions, generator=generator, output_type="pt", **options).images
+
+    draw.parameters = parameters_of(pipe)
+    return draw
 
 
 def _sampling(guidance: float | None, steps: int | None, scheduler: str | None) -> dict:

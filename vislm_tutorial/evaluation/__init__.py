@@ -5,15 +5,24 @@ from __future__ import annotations
 from importlib import import_module
 
 _HOMES = {
-    "Clause": "prompts",
+    "ALL_TASKS": "prompts",
+    "CONCEPT_TASKS": "concepts",
+    "Clause": "clauses",
     "EvalResult": "report",
     "GENEVAL_TASKS": "prompts",
+    "GROUPS": "prompts",
     "OUR_TASKS": "prompts",
-    "Prompt": "prompts",
+    "Prompt": "clauses",
     "TASKS": "prompts",
+    "VERSION": "clauses",
     "ceiling": "exact_eval",
+    "compare": "comparison",
     "evaluate": "exact_eval",
     "judge": "exact_eval",
+    "leaderboard_page": "leaderboard",
+    "load_function": "outside",
+    "load_results": "leaderboard",
+    "prompt_hash": "clauses",
     "prompts_for": "prompts",
     "scene_for": "prompts",
 }

@@ -7,8 +7,9 @@ GenEval finds objects with a trained detector and inherits its mistakes. Here
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -16,19 +17,13 @@ from vislm_tutorial.data.parsing import RESIDUAL_LIMIT, Reading, read
 from vislm_tutorial.data.rendering import render
 from vislm_tutorial.data.scenes import SceneObject, relations
 
-from .prompts import TASKS, Clause, Prompt, prompts_for, scene_for
-from .report import EvalResult, PromptResult
+from .clauses import Check, Clause, Prompt, prompt_hash
+from .concepts import CONCEPT_TASKS, judge_concepts
+from .prompts import TASKS, chosen_tasks, prompts_for, scene_for
+from .report import EvalResult
+from .scores import PromptResult
 
 Draw = Callable[[list[str], int], Tensor]  # (captions, seed) -> (B, 3, H, W) in [-1, 1]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing a prompt asks for: its kind, whether the picture has it, and if not, why."""
-
-    kind: str  # "objects", "count", "colour" or "position"
-    holds: bool
-    reason: str = ""
 
 
 def evaluate(
@@ -37,24 +32,30 @@ def evaluate(
     n: int = 100,
     seed: int = 0,
     batch_size: int = 50,
+    name: str = "",
+    parameters: int | None = None,
 ) -> EvalResult:
     """Ask a generator for pictures and judge them.
 
     Args:
         draw: takes a list of captions and a seed, gives (B, 3, H, W) in [-1, 1].
-        tasks: some of `prompts.TASKS`, or one.
-        n: prompts a task.
+        tasks: some of `prompts.ALL_TASKS` or of the names in `prompts.GROUPS`, or one.
+        n: prompts a task; of paraphrases, as many more as fill the last group.
         seed: chooses the prompts; batch i is drawn with seed + i.
         batch_size: captions a call of `draw`.
+        name, parameters: who draws, and how many numbers it has learned; kept in the result.
 
     Raises:
         ValueError: for an unknown task, or when `draw` returns another shape.
     """
-    return _evaluate(lambda batch, s: draw([p.text for p in batch], s), tasks, n, seed, batch_size)
+    result = _evaluate(
+        lambda batch, s: draw([p.text for p in batch], s), tasks, n, seed, batch_size
+    )
+    return replace(result, name=name, parameters=parameters)
 
 
 def ceiling(
-    tasks: Sequence[str] = TASKS[:-1], n: int = 100, seed: int = 0, image_size: int = 64
+    tasks: Sequence[str] | str = TASKS[:-1], n: int = 100, seed: int = 0, image_size: int = 64
 ) -> EvalResult:
     """What a perfect generator scores: real renders of a scene made for each prompt, judged alike.
 
@@ -65,7 +66,7 @@ def ceiling(
         rng = random.Random(s)
         return render([scene_for(prompt, rng) for prompt in batch], image_size)
 
-    return _evaluate(show, tasks, n, seed, 50)
+    return replace(_evaluate(show, tasks, n, seed, 50), name="ceiling")
 
 
 def _evaluate(
@@ -75,23 +76,34 @@ def _evaluate(
     seed: int,
     batch_size: int,
 ) -> EvalResult:
-    tasks = (tasks,) if isinstance(tasks, str) else tuple(dict.fromkeys(tasks))
-    if not tasks:
-        raise ValueError(f"tasks is empty; choose some of {', '.join(TASKS)}.")
-    prompts = [prompt for task in tasks for prompt in prompts_for(task, n, seed)]
-    results = []
+    asked = {task: prompts_for(task, n, seed) for task in chosen_tasks(tasks)}
+    prompts = [prompt for own in asked.values() for prompt in own]
+    results, seconds = [], 0.0
     for i, start in enumerate(range(0, len(prompts), batch_size)):
         batch = prompts[start : start + batch_size]
+        begun = time.perf_counter()
         images = show(batch, seed + i)
-        if not isinstance(images, Tensor) or images.ndim != 4 or len(images) != len(batch):
-            given = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-            raise ValueError(
-                f"draw returned {given} for {len(batch)} captions; "
-                f"expected a tensor of shape ({len(batch)}, 3, H, W) with values in [-1, 1]."
-            )
+        seconds += time.perf_counter() - begun
+        _check_pictures(images, len(batch))
         readings = read(images)
         results += [result_of(p, r) for p, r in zip(batch, readings, strict=True)]
-    return EvalResult(tuple(results), seed=seed, n=n, image_size=int(images.shape[-1]))
+    return EvalResult(
+        tuple(results),
+        seed=seed,
+        n=n,
+        image_size=int(images.shape[-1]),
+        prompt_hashes={task: prompt_hash(own) for task, own in asked.items()},
+        seconds=seconds,
+    )
+
+
+def _check_pictures(images: object, number: int) -> None:
+    expected = f"expected a tensor of shape ({number}, 3, H, W), H = W, with values in [-1, 1]."
+    if not isinstance(images, Tensor):
+        raise ValueError(f"draw returned {type(images).__name__} for {number} captions; {expected}")
+    shape = tuple(images.shape)
+    if len(shape) != 4 or shape[:2] != (number, 3) or shape[2] != shape[3]:
+        raise ValueError(f"draw returned {shape} for {number} captions; {expected}")
 
 
 def result_of(prompt: Prompt, reading: Reading) -> PromptResult:
@@ -108,12 +120,15 @@ def result_of(prompt: Prompt, reading: Reading) -> PromptResult:
 def judge(prompt: Prompt, reading: Reading) -> list[Check]:
     """Check a picture against a prompt, by GenEval's rules; it is right if every check holds.
 
-    An include clause takes the `count` clearest objects of its shape: there must be as many, all in
-    the colour that is asked for, all in the relation to all objects of the clause it refers to.
-    An exclude clause fails if `count` or more objects have its shape. What no clause names is free.
+    Prompts of concepts are checked by `concepts.judge_concepts`. In the others, an include clause
+    takes the `count` clearest objects of its shape: there must be as many, all with the attributes
+    that are asked for, all in the relation to all objects of the clause it refers to. An exclude
+    clause fails if `count` or more objects have its shape. What no clause names is free.
     """
     fits = sorted(zip(reading.residuals, reading.objects, strict=True), key=lambda fit: fit[0])
     found = [o for residual, o in fits if residual <= RESIDUAL_LIMIT]
+    if prompt.task in CONCEPT_TASKS:
+        return judge_concepts(prompt, found, reading.background)
     checks: list[Check] = []
     groups: list[list[SceneObject] | None] = []  # as matched by each include clause
     for clause in prompt.include:
@@ -125,6 +140,9 @@ def judge(prompt: Prompt, reading: Reading) -> list[Check]:
         number = sum(o.shape == clause.shape for o in found)
         reason = f"expected {clause.shape}<{clause.count}, found {number}"
         checks.append(Check("count", number < clause.count, reason))
+    if prompt.background:
+        reason = f"expected {prompt.background} background, found {reading.background}"
+        checks.append(Check("background", reading.background == prompt.background, reason))
     return checks
 
 
@@ -133,12 +151,12 @@ def _include(clause: Clause, group: list[SceneObject], earlier: list) -> list[Ch
     kind = "objects" if clause.count == 1 else "count"
     reason = f"expected {clause.shape}>={clause.count}, found {len(group)}"
     checks = [Check(kind, enough, reason)]
-    if clause.colour:
-        colours = [o.colour for o in group]
-        right = enough and colours.count(clause.colour) == clause.count
-        said = ", ".join(colours) or "none"
-        reason = f"expected {clause.colour} {clause.shape}>={clause.count}, found {said}"
-        checks.append(Check("colour", right, reason))
+    for name, wanted in clause.attributes.items():
+        seen = [getattr(o, name) for o in group]
+        right = enough and seen.count(wanted) == clause.count
+        said = ", ".join(seen) or "none"
+        reason = f"expected {wanted} {clause.shape}>={clause.count}, found {said}"
+        checks.append(Check(name, right, reason))
     if clause.position:
         relation, target = clause.position
         others = earlier[target]

@@ -2,14 +2,14 @@
 
 The first six tasks are GenEval's (Ghosh et al. 2023, arXiv 2310.11513) in the world of shapes. Four
 are this book's own: three repeat `colours` with something that training never used, so that the
-difference to `colours` is what generalisation costs, and `shuffled` is the floor.
+difference to `colours` is what generalisation costs, and `shuffled` is the floor. These ten are
+`TASKS`. `.concepts` and `.paraphrases` have more, which are asked only by name.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import cycle, islice, permutations, product
 
 from vislm_tutorial.data.captions import (
@@ -35,6 +35,10 @@ from vislm_tutorial.data.scenes import (
     training_pairs,
 )
 
+from .clauses import Clause, Prompt
+from .concepts import CONCEPT_TASKS, concept_prompts
+from .paraphrases import PARAPHRASES, paraphrase_prompts
+
 GENEVAL_TASKS = (
     "single_object",
     "two_objects",
@@ -45,45 +49,51 @@ GENEVAL_TASKS = (
 )
 OUR_TASKS = ("held_out_pairs", "synonyms", "templates", "shuffled")
 TASKS = GENEVAL_TASKS + OUR_TASKS
+ALL_TASKS = (*TASKS, *CONCEPT_TASKS, PARAPHRASES)
+GROUPS = {
+    "geneval": GENEVAL_TASKS,
+    "ours": OUR_TASKS,
+    "concepts": CONCEPT_TASKS,
+    "all": ALL_TASKS,
+}
+MOST_TRIES = 20_000  # at a scene; the tests allow a fifth of it
 
 
-@dataclass(frozen=True)
-class Clause:
-    """ "`count` of `shape`", perhaps in a colour, perhaps placed relative to an earlier clause.
+def chosen_tasks(tasks: Sequence[str] | str) -> tuple[str, ...]:
+    """Tasks by name, or by the name of one of `GROUPS`, each once, in the order of asking.
 
-    `position` is (relation, i): the objects of this clause stand in that relation to those of the
-    prompt's include clause number i.
+    Raises:
+        ValueError: for a name that there is not, or for none.
     """
-
-    shape: str
-    count: int = 1
-    colour: str | None = None
-    position: tuple[str, int] | None = None
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A caption; what its picture must show; and what it must not (`count` or more of a shape)."""
-
-    text: str
-    include: tuple[Clause, ...]
-    exclude: tuple[Clause, ...]
-    task: str
+    names = (tasks,) if isinstance(tasks, str) else tasks
+    chosen = tuple(dict.fromkeys(t for name in names for t in GROUPS.get(name, (name,))))
+    for task in chosen or ("",):
+        if task not in ALL_TASKS:
+            said = f"task is {task!r}" if chosen else "tasks is empty"
+            raise ValueError(
+                f"{said}; choose one of {', '.join(ALL_TASKS)}, or of the groups "
+                f"{', '.join(GROUPS)}."
+            )
+    return chosen
 
 
 def prompts_for(task: str, n: int = 100, seed: int = 0) -> list[Prompt]:
-    """`n` prompts of one of `TASKS`.
+    """`n` prompts of one of `ALL_TASKS`; of paraphrases, as many more as fill the last group.
 
     All differ while the task has that many (single_object has 60, held_out_pairs 50); after that
     the list repeats, each time to be drawn afresh.
     """
-    if task not in TASKS:
-        raise ValueError(f"task is {task!r}; choose one of {', '.join(TASKS)}.")
+    if task not in ALL_TASKS:
+        raise ValueError(f"task is {task!r}; choose one of {', '.join(ALL_TASKS)}.")
     if n < 1:
         raise ValueError(f"n is {n}; ask for at least one prompt.")
     rng = random.Random(f"{task} {seed}")
     if task == "shuffled":
         return _shuffled(n, seed, rng)
+    if task in CONCEPT_TASKS:
+        return concept_prompts(CONCEPT_TASKS.index(task) + 1, n, rng)
+    if task == PARAPHRASES:
+        return paraphrase_prompts(n, rng)
     templates = HELD_OUT_TEMPLATES if task == "templates" else tuple(dict.fromkeys(TEMPLATES))
     space = [
         Prompt(template.format(text), include, exclude, task)
@@ -140,17 +150,26 @@ def _shuffled(n: int, seed: int, rng: random.Random) -> list[Prompt]:
 
 
 def scene_for(prompt: Prompt, rng: random.Random) -> Scene:
-    """A scene that fulfils a prompt's clauses and shows nothing else; the rest is random."""
+    """A scene that fulfils a prompt's clauses and shows nothing else; the rest is random.
+
+    Raises:
+        ValueError: if none is found, since the clauses ask for more than a picture has room for.
+    """
     pairs = held_out_pairs() if prompt.task == "held_out_pairs" else training_pairs()
-    background = rng.choice(list(BACKGROUNDS))
-    while True:  # drawn again when there is no room, or when a relation does not hold
+    background = prompt.background or rng.choice(list(BACKGROUNDS))
+    for _ in range(MOST_TRIES):  # there may be no room, or a relation may not hold
         objects = arrange(rng, [k for c in prompt.include for k in _looks(c, sorted(pairs), rng)])
         if objects is not None and _placed(prompt, objects):
             return Scene(background, objects)
+    raise ValueError(f"no scene in {MOST_TRIES} shows {prompt.include}; ask for less at once.")
 
 
 def _looks(clause: Clause, pairs: list[tuple[str, str]], rng: random.Random) -> list[dict]:
-    kind = {"shape": clause.shape, "size": rng.choice(list(SIZES)), "fill": rng.choice(FILLS)}
+    kind = {
+        "shape": clause.shape,
+        "size": clause.size or rng.choice(list(SIZES)),
+        "fill": clause.fill or rng.choice(FILLS),
+    }
     free = [c for c, s in pairs if s == clause.shape and clause.colour in (None, c)]
     return [{**kind, "colour": rng.choice(free)} for _ in range(clause.count)]
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -13,39 +11,22 @@ from pathlib import Path
 
 import numpy as np
 
+from .clauses import VERSION
+from .paraphrases import GROUP, PARAPHRASES
 from .prompts import GENEVAL_TASKS
+from .scores import (
+    FRACTION,
+    KINDS,
+    SCORE,
+    PromptResult,
+    Score,
+    measured,
+    resampled,
+    score_of,
+)
+from .table import html_table, markdown_table, result_cells
 
-ROUNDS = 4000  # of the bootstrap
-KINDS = ("objects", "count", "colour", "position")  # of checks
 _PACKAGES = ("vislm-tutorial", "torch", "diffusers", "transformers", "numpy", "scipy")
-
-
-@dataclass(frozen=True)
-class PromptResult:
-    """One judged picture: the checks of its prompt as (kind, holds), and why it failed, if so."""
-
-    task: str
-    text: str
-    checks: tuple[tuple[str, bool], ...]
-    reasons: tuple[str, ...] = ()
-
-    @property
-    def correct(self) -> bool:
-        """True when every check holds."""
-        return all(holds for _, holds in self.checks)
-
-
-@dataclass(frozen=True)
-class Score:
-    """A share of right pictures with its 95 % interval, both in [0, 1], of `n` pictures."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 def _versions() -> dict[str, str]:
@@ -60,21 +41,74 @@ def _versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """All judged pictures of an evaluation. Shows itself as a table, in print and in notebooks."""
+    """All judged pictures of an evaluation. Shows itself as a table, in print and in notebooks.
+
+    Attributes:
+        results: the judged pictures, by task, in the order of the prompts.
+        seed, n: what `prompts_for` was asked for.
+        image_size: the side of the pictures in pixels.
+        versions: of the packages at work.
+        exact_eval_version: whose prompts and rules these are; "" in files from before it was kept.
+        prompt_hashes: by task, the sha256 of its prompts (`clauses.prompt_hash`), likewise.
+        name: who was scored.
+        parameters: how many numbers it has learned, if that is known.
+        seconds: how long it drew, all pictures together, if that was measured.
+    """
 
     results: tuple[PromptResult, ...]
     seed: int
-    n: int  # prompts a task
+    n: int
     image_size: int
     versions: dict[str, str] = field(default_factory=_versions)
+    exact_eval_version: str = VERSION
+    prompt_hashes: dict[str, str] = field(default_factory=dict)
+    name: str = ""
+    parameters: int | None = None
+    seconds: float | None = field(default=None, compare=False)
 
     @cached_property
     def scores(self) -> dict[str, Score]:
         """Score by task, in the order of evaluation, with its bootstrap interval over prompts.
 
         Where all pictures are right, or all wrong, resampling cannot vary: the interval is a point.
+        Of concepts this is the full mark. Of paraphrases it is the mean over all pictures, and the
+        interval resamples groups.
         """
-        return {task: _score(rounds, self._correct[task]) for task, rounds in self._rounds.items()}
+        return {
+            task: score_of(columns[SCORE].mean(), self._rounds[task][SCORE], self._pictures[task])
+            for task, columns in self.measures.items()
+        }
+
+    @cached_property
+    def beside(self) -> dict[str, dict[str, Score]]:
+        """By task, what is measured beside the score: see `scores.measured` for the names.
+
+        Of concepts, the fraction; of paraphrases, the shares of groups that are all right and all
+        wrong. Other tasks are left out.
+        """
+        return {
+            task: {
+                name: score_of(values.mean(), self._rounds[task][name], len(values))
+                for name, values in columns.items()
+                if name != SCORE
+            }
+            for task, columns in self.measures.items()
+            if len(columns) > 1
+        }
+
+    @property
+    def fractions(self) -> dict[str, Score]:
+        """ConceptMix's concept fraction by concept task: the mean share of checks that hold."""
+        return {task: by[FRACTION] for task, by in self.beside.items() if FRACTION in by}
+
+    @property
+    def lucky_groups(self) -> float | None:
+        """The share of paraphrase groups that would be all right if only luck chose which are.
+
+        With the mean score p it is p^4. None without paraphrases.
+        """
+        mean = self.scores.get(PARAPHRASES)
+        return mean.value**GROUP if mean else None
 
     @cached_property
     def overall(self) -> Score | None:
@@ -82,12 +116,11 @@ class EvalResult:
 
         Its interval resamples the prompts inside each task.
         """
-        if not set(GENEVAL_TASKS) <= set(self._correct):
+        if not set(GENEVAL_TASKS) <= set(self.measures):
             return None
-        rounds = np.mean([self._rounds[task] for task in GENEVAL_TASKS], axis=0)
+        rounds = np.mean([self._rounds[task][SCORE] for task in GENEVAL_TASKS], axis=0)
         value = np.mean([self.scores[task].value for task in GENEVAL_TASKS])
-        n = sum(self.scores[task].n for task in GENEVAL_TASKS)
-        return Score(float(value), *_interval(rounds), n)
+        return score_of(value, rounds, sum(self.scores[task].n for task in GENEVAL_TASKS))
 
     @cached_property
     def breakdown(self) -> dict[str, dict[str, float]]:
@@ -99,7 +132,7 @@ class EvalResult:
                 held[result.task, kind] += holds
         return {
             task: {k: held[task, k] / total[task, k] for k in KINDS if total[task, k]}
-            for task in self._correct
+            for task in self.measures
         }
 
     @property
@@ -108,73 +141,63 @@ class EvalResult:
         return [result for result in self.results if not result.correct]
 
     @cached_property
-    def _correct(self) -> dict[str, np.ndarray]:
-        by_task: dict[str, list[bool]] = {}
+    def _by_task(self) -> dict[str, list[PromptResult]]:
+        by_task: dict[str, list[PromptResult]] = {}
         for result in self.results:
-            by_task.setdefault(result.task, []).append(result.correct)
-        return {task: np.array(values, dtype=float) for task, values in by_task.items()}
+            by_task.setdefault(result.task, []).append(result)
+        return by_task
+
+    @property
+    def _pictures(self) -> dict[str, int]:
+        return {task: len(results) for task, results in self._by_task.items()}
 
     @cached_property
-    def _rounds(self) -> dict[str, np.ndarray]:
-        """By task, the scores (ROUNDS,) of prompts drawn with replacement."""
+    def measures(self) -> dict[str, dict[str, np.ndarray]]:
+        """By task, what `scores.measured` says: values (units,) by name, before any mean."""
+        return {task: measured(task, results) for task, results in self._by_task.items()}
+
+    @cached_property
+    def _rounds(self) -> dict[str, dict[str, np.ndarray]]:
         rng = np.random.default_rng(self.seed)
-        return {
-            task: values[rng.integers(len(values), size=(ROUNDS, len(values)))].mean(axis=1)
-            for task, values in self._correct.items()
-        }
+        return {task: resampled(columns, rng) for task, columns in self.measures.items()}
 
     # --- showing and keeping ---
 
-    def _rows(self) -> Iterator[tuple[str, ...]]:
-        def row(name: str, score: Score, kinds: dict[str, float]) -> tuple[str, ...]:
-            parts = (f"{kinds[k]:.2f}" if k in kinds else "" for k in KINDS)
-            interval = f"{score.low:.3f} - {score.high:.3f}"
-            return (name, str(score.n), f"{score.value:.3f}", interval, *parts)
-
-        for task, score in self.scores.items():
-            yield row(task.replace("_", " "), score, self.breakdown[task])
-        if self.overall:
-            yield row("overall (GenEval's six)", self.overall, {})
-
     def markdown(self) -> str:
         """The table as Markdown that is readable as plain text."""
-        rows = [_HEADER, *self._rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
-        rule = tuple("-" * (w - 1) + ":" if i else "-" * w for i, w in enumerate(widths))
-        lines = []
-        for row in (rows[0], rule, *rows[1:]):
-            first, *rest = (cell.rjust(w) for cell, w in zip(row, widths, strict=True))
-            lines.append(f"| {' | '.join((first.strip().ljust(widths[0]), *rest))} |")
-        return "\n".join(lines)
+        return markdown_table(*result_cells(self))
 
     __str__ = markdown
 
     def _repr_html_(self) -> str:
-        def line(cells: tuple[str, ...], tag: str) -> str:
-            return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
-
-        body = "".join(line(row, "td") for row in self._rows())
-        return f"<table><thead>{line(_HEADER, 'th')}</thead><tbody>{body}</tbody></table>"
+        return html_table(*result_cells(self))
 
     def to_json(self) -> str:
         """Everything: scores for readers, and the judged prompts, which `from_json` reads."""
-        overall = vars(self.overall) if self.overall else None
         values = {
-            "overall": overall,
+            "overall": vars(self.overall) if self.overall else None,
             "scores": {task: vars(score) for task, score in self.scores.items()},
+            "beside": {
+                task: {name: vars(score) for name, score in by.items()}
+                for task, by in self.beside.items()
+            },
+            "lucky_groups": self.lucky_groups,
             "breakdown": self.breakdown,
-            "seed": self.seed,
-            "n": self.n,
-            "image_size": self.image_size,
-            "versions": self.versions,
+            **{name: getattr(self, name) for name in _KEPT},
             "results": [vars(result) for result in self.results],
         }
         return json.dumps(values, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> EvalResult:
-        """The inverse of `to_json`; scores are computed again."""
-        values = json.loads(text)
+        """The inverse of `to_json`; scores are computed again.
+
+        A file from before versions were kept has no `exact_eval_version` and no hashes.
+
+        Raises:
+            ValueError, TypeError, KeyError: if it is no JSON, or none that `to_json` wrote.
+        """
+        values = {"exact_eval_version": "", **json.loads(text)}
         results = tuple(
             PromptResult(
                 r["task"],
@@ -184,8 +207,8 @@ class EvalResult:
             )
             for r in values["results"]
         )
-        keep = ("seed", "n", "image_size", "versions")
-        return cls(results, **{key: values[key] for key in keep})
+        needed = {name: values[name] for name in ("seed", "n", "image_size", "versions")}
+        return cls(results, **needed | {name: values[name] for name in _KEPT if name in values})
 
     def save(self, path: str | Path) -> tuple[Path, Path]:
         """Write the table to `path`.md and everything to `path`.json; returns both paths."""
@@ -197,13 +220,7 @@ class EvalResult:
         return table, data
 
 
-_HEADER = ("task", "prompts", "score", "95 % interval", *KINDS)
-
-
-def _interval(rounds: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(rounds, (0.025, 0.975))
-    return float(low), float(high)
-
-
-def _score(rounds: np.ndarray, correct: np.ndarray) -> Score:
-    return Score(float(correct.mean()), *_interval(rounds), len(correct))
+_KEPT = (
+    *("name", "parameters", "seconds", "exact_eval_version", "prompt_hashes"),
+    *("seed", "n", "image_size", "versions"),
+)

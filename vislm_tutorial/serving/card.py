@@ -210,7 +210,7 @@ def _parts(index: dict, licence: str, taught: bool) -> str:
     classes = ((name, index.get(name)) for name in ("fusion", "backbone", "autoencoder"))
     rows = [(name, value[1], licence) for name, value in classes if value and value[1]]
     name = index["encoder_name"]
-    asset = registry.ASSETS.get(name.removeprefix("scratch:"))
+    asset = registry.ASSETS.get(name.removeprefix("scratch:").partition(":")[0])
     known = asset.licence if asset else "see its own page"
     title = asset.title if asset else name
     if taught:

@@ -23,6 +23,14 @@ TASKS = {
         "words outside the training's vocabulary are not understood",
     ),
     "templates": ("sentences that training never used", "unusual sentences are often missed"),
+    **{
+        f"concepts_{k}": (
+            f"one shape and {k} more to do with it at once",
+            "of much that is asked at once, something is often missing",
+        )
+        for k in range(1, 8)
+    },
+    "paraphrases": ("the same in four wordings", "other wordings are often missed"),
 }
 FLOOR = "shuffled"  # pictures judged by another caption: what luck scores
 

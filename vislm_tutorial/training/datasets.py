@@ -29,7 +29,6 @@ class DataConfig:
     validation: int = 512  # items kept apart from training, at most a tenth of all; 0: none
     limit: int = 0  # the most pictures to train on, before mirroring; 0: all that are left
     flips: Flips = "none"  # mirrored pictures besides; "words" says left and right anew
-
     synonyms: float = 0.0  # scenes: share of captions in words that are held out otherwise
 
     def __post_init__(self) -> None:
