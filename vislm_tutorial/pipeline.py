@@ -61,6 +61,8 @@ class VisLMPipeline(DiffusionPipeline):
         encoder: the language model; None: loaded from the four settings below.
         encoder_name, encoder_layers, encoder_max_length: as in `encoders.load_encoder`.
         encoder_fingerprint: of the encoder in training; "": not known.
+        guidance_scale, num_inference_steps: what a call takes unless told otherwise; None: the
+            family's own. A student of few steps brings its own (`training.few_steps`).
 
     Raises:
         ValueError: if the encoder's states do not fit the fusion.
@@ -80,6 +82,8 @@ class VisLMPipeline(DiffusionPipeline):
         encoder_layers: str | int = "mean",
         encoder_max_length: int = 64,
         encoder_fingerprint: str = "",
+        guidance_scale: float | None = None,
+        num_inference_steps: int | None = None,
     ):
         super().__init__()
         if encoder is None:
@@ -96,6 +100,9 @@ class VisLMPipeline(DiffusionPipeline):
             encoder_max_length=encoder.max_length,
             encoder_fingerprint=encoder_fingerprint or encoder.fingerprint,
         )
+        own = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps}
+        self._own_settings = {name: value for name, value in own.items() if value is not None}
+        self.register_to_config(**self._own_settings)
         self.encoder = encoder
         self.set_progress_bar_config(disable=None, leave=False)  # None: only on a terminal
 
@@ -193,7 +200,10 @@ class VisLMPipeline(DiffusionPipeline):
     @property
     def generator(self) -> Generator:
         """The generator that draws, behind its autoencoder if it has one."""
-        return as_generator(self.backbone, self.autoencoder)
+        generator = as_generator(self.backbone, self.autoencoder)
+        if self._own_settings:
+            generator.settings = generator.settings | self._own_settings
+        return generator
 
     @torch.no_grad()
     def __call__(

@@ -1,0 +1,241 @@
+"""The few-step student: the teacher's points, the loss, resuming, and the saved pipeline."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from tiny_pipeline import tiny_pipeline
+from torch import nn
+
+from vislm_tutorial import VisLMPipeline
+from vislm_tutorial.encoders import load_encoder
+from vislm_tutorial.generators import FlowGenerator
+from vislm_tutorial.generators.flow import _set_steps
+from vislm_tutorial.training import TrainingConfig, few_steps
+from vislm_tutorial.training.few_steps import (
+    FewSteps,
+    FewStepsConfig,
+    levels,
+    student_pipeline,
+    train_student,
+    trajectories,
+    write_trajectories,
+)
+from vislm_tutorial.types import Condition
+
+TINY = FewStepsConfig(
+    steps=2,
+    teacher_steps=4,
+    trajectories=6,
+    validation=2,
+    training=TrainingConfig(steps=4, batch_size=3, warmup_steps=0, validate_every=2),
+)
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(few_steps, "SHARD", 4)
+
+
+@pytest.fixture(scope="module")
+def teacher() -> VisLMPipeline:
+    return tiny_pipeline(load_encoder("minilm"))
+
+
+class Backbone(nn.Module):
+    """Answers with `velocity(sample, sigma (B, 1, 1, 1))`, times a weight that begins at 1."""
+
+    def __init__(self, velocity) -> None:
+        super().__init__()
+        self.velocity, self.weight = velocity, nn.Parameter(torch.ones(()))
+        self.config = SimpleNamespace(sample_size=2, in_channels=3)
+        self.seen = []
+
+    def forward(self, sample, timestep, condition):
+        self.seen.append(sample)
+        return self.weight * self.velocity(sample, timestep.view(-1, 1, 1, 1) / 1000)
+
+
+def condition_of(n: int) -> Condition:
+    return Condition(torch.randn(n, 2, 4), torch.ones(n, 2, dtype=torch.bool), torch.randn(n, 4))
+
+
+def ways(batch: int, config: FewStepsConfig) -> torch.Tensor:
+    """Points of a flow to fixed data: straight lines."""
+    noise, data = torch.randn(2, batch, 3, 2, 2)
+    return torch.stack([s * noise + (1 - s) * data for s in levels(config)], dim=1)
+
+
+def loss_of(backbone: Backbone, points: torch.Tensor, config: FewStepsConfig) -> torch.Tensor:
+    model = FewSteps(nn.Identity(), backbone, levels(config))
+    return model({"points": points, "states": condition_of(len(points))})
+
+
+def test_the_levels_are_those_of_the_scheduler_that_the_student_is_saved_with():
+    config = FewStepsConfig(steps=4)
+    scheduler = FlowMatchEulerDiscreteScheduler(1000, shift=config.flow_shift)
+    _set_steps(scheduler, config.steps, torch.device("cpu"))
+    assert scheduler.sigmas.tolist() == pytest.approx(levels(config), abs=1e-6)
+    assert levels(config) == pytest.approx([1, 0.9, 0.75, 0.5, 0])
+
+
+def test_a_teacher_that_steps_over_the_students_levels_is_refused():
+    with pytest.raises(ValueError, match="teacher_steps=10; expected a multiple of steps=4"):
+        FewStepsConfig(steps=4, teacher_steps=10)
+
+
+def test_the_exact_velocity_has_no_loss_and_a_wrong_one_has():
+    config = FewStepsConfig(steps=4)
+    points = ways(5, config)
+    straight = points[:, 0] - points[:, -1]  # eps - x_0
+    backbone = Backbone(lambda x, sigma: straight)
+    assert loss_of(backbone, points, config).item() == pytest.approx(0, abs=1e-9)
+    half = Backbone(lambda x, sigma: 0.5 * straight)
+    assert loss_of(half, points, config).item() > 0.1
+
+
+def test_the_student_learns_from_where_it_stands_itself():
+    config = FewStepsConfig(steps=2, teacher_steps=2)
+    points = ways(3, config)
+    still = Backbone(lambda x, sigma: torch.zeros_like(x))  # it never leaves its noise
+    loss = loss_of(still, points, config)
+    assert torch.equal(still.seen[0], points[:, 0]) and torch.equal(still.seen[1], points[:, 0])
+    strides = [a - b for a, b in pairwise(levels(config))]
+    back = [(points[:, 0] - points[:, k + 1]) / strides[k] for k in range(2)]
+    expected = torch.stack([target.square().mean() for target in back]).mean()
+    torch.testing.assert_close(loss.detach(), expected)
+
+
+def test_no_gradient_goes_back_through_the_way():
+    config = FewStepsConfig(steps=2, teacher_steps=2)
+    points = ways(3, config)
+    backbone = Backbone(lambda x, sigma: x)
+    loss_of(backbone, points, config).backward()
+    x, expected = points[:, 0], 0.0
+    for k, (now, then) in enumerate(pairwise(levels(config))):
+        wrong = x - (x - points[:, k + 1]) / (now - then)  # v - target, with v = weight x
+        expected += (2 * wrong * x).mean() / 2  # its derivative by the weight, x held fixed
+        x = x - (now - then) * x
+    torch.testing.assert_close(backbone.weight.grad, expected)
+
+
+def test_the_teachers_points_lie_on_its_sampler(teacher):
+    """The last is what the teacher draws; the first is its noise; a shorter walk ends the same."""
+    flow = FlowGenerator(teacher.backbone)
+    condition, empty = teacher.encode_prompt(["a red circle", "two blue squares"])
+    seen = trajectories(flow, condition, empty, [3, 4], TINY)
+    side = teacher.backbone.config.sample_size
+    assert seen.shape == (2, 3, 4, side, side)
+    noise = torch.randn(4, side, side, generator=torch.Generator().manual_seed(4))
+    assert torch.equal(seen[1, 0], noise)
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=TINY.flow_shift)
+    drawn = FlowGenerator(teacher.backbone, teacher.autoencoder).sample(
+        condition,
+        empty,
+        TINY.guidance_scale,
+        TINY.teacher_steps,
+        scheduler,
+        [torch.Generator().manual_seed(seed) for seed in (3, 4)],
+    )
+    torch.testing.assert_close(teacher.autoencoder.decode(seen[:, -1]), drawn)
+    alone = trajectories(flow, condition[1:], empty, [4], TINY)
+    torch.testing.assert_close(alone[0], seen[1], rtol=0, atol=1e-4)
+
+
+def test_the_way_from_teacher_to_saved_student(teacher, tmp_path):
+    folder, said = tmp_path / "trajectories", []
+    before = {name: p.clone() for name, p in teacher.backbone.named_parameters()}
+    assert write_trajectories(teacher, TINY, folder, (1, 2), say=said.append)
+    assert [path.name for path in folder.iterdir()] == ["00001.safetensors"]
+    with pytest.raises(FileNotFoundError, match=r"00000\.safetensors"):
+        few_steps.read_trajectories(teacher, TINY, folder)
+    assert write_trajectories(teacher, TINY, folder, say=said.append)
+    assert len(said) == 2  # the shard that was there was not computed again
+    result = train_student(teacher, TINY, tmp_path)
+    assert result.stopped == "done" and result.step == 4
+    assert all(torch.equal(p, before[name]) for name, p in teacher.backbone.named_parameters())
+
+    student = VisLMPipeline.from_pretrained(tmp_path / "pipeline", encoder=teacher.encoder)
+    assert student.generator.settings == {"guidance_scale": 1.0, "num_inference_steps": 2}
+    calls = []
+    student.backbone.register_forward_hook(lambda module, inputs, out: calls.append(len(out)))
+    noise = torch.Generator().manual_seed(0)
+    picture = student("a red circle", generator=noise, output_type="pt").images
+    assert calls == [1, 1]  # two calls of one row: no guidance
+    assert student.scheduler.sigmas.tolist() == pytest.approx(levels(TINY))
+    asked = student("a red circle", num_inference_steps=3, output_type="pt").images
+    assert len(calls) == 5 and asked.shape == picture.shape  # who asks for more gets it
+    assert set(student.components) == {"fusion", "backbone", "scheduler", "autoencoder"}
+    student.save_pretrained(tmp_path / "again")
+    options = {"encoder": teacher.encoder, "num_inference_steps": 8}
+    again = VisLMPipeline.from_pretrained(tmp_path / "again", **options)
+    assert again.generator.settings == {"guidance_scale": 1.0, "num_inference_steps": 8}
+
+    with pytest.raises(ValueError, match="was made with"):
+        other = FewStepsConfig(steps=2, teacher_steps=8, trajectories=6, validation=2)
+        write_trajectories(teacher, other, folder, say=said.append)
+
+
+def test_training_makes_the_student_nearer_to_its_teacher(teacher, tmp_path):
+    """It begins as the teacher without guidance, and learns the guided way."""
+    training = TrainingConfig(steps=60, batch_size=8, learning_rate=3e-3, warmup_steps=0)
+    config = FewStepsConfig(
+        steps=2, teacher_steps=4, trajectories=30, validation=2, training=training
+    )
+    write_trajectories(teacher, config, tmp_path / "trajectories", say=lambda line: None)
+    pairs, _ = few_steps.read_trajectories(teacher, config, tmp_path / "trajectories")
+    batch = pairs.__getitems__(range(30))[0]
+
+    def loss(pipe: VisLMPipeline) -> float:
+        with torch.no_grad():
+            return FewSteps(pipe.fusion, pipe.backbone, levels(config))(batch).item()
+
+    train_student(teacher, config, tmp_path)
+    student = VisLMPipeline.from_pretrained(tmp_path / "pipeline", encoder=teacher.encoder)
+    assert loss(student) < 0.7 * loss(teacher)
+
+
+def test_a_pipeline_without_settings_of_its_own_takes_the_familys(teacher, tmp_path):
+    assert teacher.generator.settings is FlowGenerator.settings
+    teacher.save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    assert not {"guidance_scale", "num_inference_steps"} & set(index)
+    again = VisLMPipeline.from_pretrained(tmp_path, encoder=teacher.encoder)
+    assert again.generator.settings == FlowGenerator.settings
+    student = student_pipeline(teacher, FewSteps(teacher.fusion, teacher.backbone, (1, 0)), TINY)
+    student.generator  # noqa: B018  (the student's settings are its own)
+    assert FlowGenerator.settings["num_inference_steps"] == 40
+
+
+def test_the_script_goes_all_the_way(teacher, tmp_path, monkeypatch):
+    path = Path(__file__).parents[2] / "benchmarks" / "few_steps.py"
+    spec = importlib.util.spec_from_file_location("few_steps_script", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    teacher.save_pretrained(tmp_path / "teacher")
+    results, run = tmp_path / "few_steps.json", tmp_path / "run"
+    sizes = "--trajectories 6 --validation 2 --steps 2 --batch-size 3 --teacher-steps 4 --n 1"
+    command = ["few_steps.py", "--pipeline", str(tmp_path / "teacher"), "--run", str(run)]
+    command += [*sizes.split(), "-o", str(results)]
+    for part in ("0", "1"):  # one half of the shards each, and nothing more
+        monkeypatch.setattr(sys, "argv", [*command, "trajectories", "--part", part, "2"])
+        script.main()
+    assert sorted(path.name for path in run.iterdir()) == ["trajectories"]
+    monkeypatch.setattr(sys, "argv", command)
+    script.main()
+    rows = json.loads(results.read_text())["rows"]
+    assert [(row["system"], row["steps"], row["guidance"]) for row in rows] == [
+        ("teacher, as it ships", 40, 4.0),
+        ("teacher", 4, 4.0),
+        ("teacher", 4, 4.0),
+        ("student", 4, 1.0),
+    ]
+    assert all(row["prompts"] == 6 and row["cpu_ms"] > 0 for row in rows)

@@ -1,0 +1,367 @@
+"""A student that draws in a few steps, without guidance, what its teacher draws in many with it.
+
+The teacher is a flow of a pipeline. Its guided sampler is deterministic: noise and caption decide
+the picture. So the ways from noise to picture are computed once and kept, and the student learns
+them by regression (Luhman & Luhman 2021, "Knowledge distillation in iterative generative models",
+with the guidance folded in as in Meng et al. 2023, "On distillation of guided diffusion models").
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from .._files import replaced_when_complete
+from ..encoders import CachedEncoder, TextEncoder
+from ..generators import FlowGenerator
+from ..generators.flow import TRAIN_TIMESTEPS
+from ..generators.noise import normal
+from ..types import Condition, TextStates, TimedCondition
+from .config import TrainingConfig
+from .data import derive_seed
+from .datasets import SceneImages, first
+from .loop import train
+from .state import TrainingResult
+
+if TYPE_CHECKING:
+    from ..pipeline import VisLMPipeline
+
+SHARD = 128  # trajectories in a file: what a kill can lose, 20 seconds of one core
+EMPTY_EVERY = 50  # one trajectory in so many has the empty caption
+
+
+@dataclass(frozen=True)
+class FewStepsConfig:
+    """The student, its teacher's settings, and how it learns.
+
+    Raises:
+        ValueError: if the teacher's steps do not end where the student's do.
+    """
+
+    steps: int = 4  # K, the student's
+    teacher_steps: int = 20  # a multiple of K
+    guidance_scale: float = 4.0  # the teacher's; the student needs none
+    flow_shift: float = 3.0  # m of both: see `levels`
+    trajectories: int = 12_000  # to learn from
+    validation: int = 256  # further ones, kept apart
+    seed: int = 0  # of captions and noise
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(
+            steps=2000,
+            batch_size=32,
+            learning_rate=5e-4,
+            warmup_steps=100,
+            schedule="trapezoid",
+            decay_steps=800,
+            final_lr_fraction=0.02,
+            betas=(0.9, 0.98),
+            ema_decay=0.998,
+            validate_every=200,
+            checkpoint_every=100,
+            log_every=25,
+        )
+    )
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.teacher_steps % self.steps or self.teacher_steps < self.steps:
+            raise ValueError(
+                f"FewStepsConfig.teacher_steps={self.teacher_steps!r}; expected a multiple of "
+                f"steps={self.steps!r} (1 or more), so that the teacher passes where the student "
+                "stops."
+            )
+        if min(self.trajectories, self.validation) < 1:
+            raise ValueError(
+                f"FewStepsConfig has trajectories={self.trajectories!r} and "
+                f"validation={self.validation!r}; expected at least 1 of each."
+            )
+
+
+def levels(config: FewStepsConfig) -> list[float]:
+    """The student's K + 1 noise levels sigma_k, from 1 to 0.
+
+    sigma_k = m s / (1 + (m - 1) s) with s = 1 - k / K (Esser et al. 2024, eq. 23): those of
+    diffusers' Euler scheduler with `shift=m`, which is the student's.
+    """
+    shift, steps = config.flow_shift, config.steps
+    even = [1 - k / steps for k in range(steps + 1)]
+    return [shift * s / (1 + (shift - 1) * s) for s in even]
+
+
+class FewSteps(nn.Module):
+    """What is trained: fusion and backbone, on the teacher's points and on the student's own.
+
+    With the teacher's points y_0 (noise), ..., y_K (data) at the levels sigma_k, the student walks
+    by Euler from x_0 = y_0, and at each step is asked for the velocity that leads from where it
+    is to the teacher's next point:
+
+        L = 1/K sum_k | v(x_k, sigma_k, c) - (x_k - y_{k+1}) / (sigma_k - sigma_{k+1}) |^2,
+        x_{k+1} = x_k - (sigma_k - sigma_{k+1}) v(x_k, sigma_k, c), without gradient.
+
+    Learning where it will stand itself, rather than where the teacher stood, it corrects the errors
+    of its earlier steps instead of adding to them (Ross et al. 2011, "DAgger"). All K calls of the
+    backbone are learned from.
+    """
+
+    def __init__(self, fusion: nn.Module, backbone: nn.Module, levels: Sequence[float]) -> None:
+        super().__init__()
+        self.fusion, self.backbone = fusion, backbone
+        self.levels = tuple(levels)
+
+    def forward(self, batch: dict, generator: torch.Generator | None = None) -> Tensor:
+        """Scalar loss of `{"points": (B, K + 1, C, h, w), "states": TextStates}`; draws nothing."""
+        points, condition = batch["points"], self.fusion(batch["states"])
+        x, losses = points[:, 0], []
+        for k, (level, following) in enumerate(pairwise(self.levels)):
+            timestep = points.new_full((len(x),), TRAIN_TIMESTEPS * level)
+            velocity = self.backbone(x, timestep, condition.at(timestep))
+            stride = level - following
+            target = (x - points[:, k + 1]) / stride
+            losses.append((velocity - target).square().mean())
+            x = (x - stride * velocity).detach()
+        return torch.stack(losses).mean()
+
+
+# The teacher's ways, from noise to data
+
+
+def captions_of(config: FewStepsConfig) -> list[str]:
+    """A caption for each trajectory, those kept apart first, and for what fills the last shard."""
+    captions = SceneImages(_shards(config)[-1][1].stop, config.seed).captions
+    return ["" if i % EMPTY_EVERY == 0 else caption for i, caption in enumerate(captions)]
+
+
+@torch.no_grad()
+def trajectories(
+    flow: FlowGenerator,
+    condition: Condition | TimedCondition,
+    unconditional: Condition | TimedCondition,
+    seeds: Sequence[int],
+    config: FewStepsConfig,
+) -> Tensor:
+    """What the teacher passes on its way: (B, K + 1, C, h, w), at the levels of the student.
+
+    Args:
+        flow: the teacher.
+        condition: of B captions.
+        unconditional: of the empty caption.
+        seeds: B, each of the noise that one begins from.
+    """
+    flow = flow.behind(None)  # latents are not decoded
+    shape = (flow.backbone.config.in_channels, *2 * (flow.backbone.config.sample_size,))
+    points = [normal((len(condition), *shape), _generators(seeds), condition)]
+    each = config.teacher_steps // config.steps
+
+    def keep(number: int, timestep: Tensor, x: Tensor) -> None:
+        if (number + 1) % each == 0:
+            points.append(x)
+
+    flow.sample(
+        condition,
+        unconditional,
+        config.guidance_scale,
+        config.teacher_steps,
+        FlowMatchEulerDiscreteScheduler(TRAIN_TIMESTEPS, shift=config.flow_shift),
+        _generators(seeds),
+        keep,
+    )
+    return torch.stack(points, dim=1)
+
+
+def write_trajectories(
+    pipe: VisLMPipeline,
+    config: FewStepsConfig,
+    folder: str | Path,
+    part: tuple[int, int] = (0, 1),
+    minutes: float = 0.0,
+    say: Callable[[str], None] = print,
+) -> bool:
+    """Compute what is missing in `folder`, shard by shard; whether all of this part is there.
+
+    Args:
+        part: (i, n): every n-th shard from the i-th on, so that n processes share the work.
+        minutes: begin no shard after so long; 0: no limit.
+
+    Raises:
+        ValueError: if a shard there is of another teacher, or of other settings.
+    """
+    folder, start = Path(folder), time.monotonic()
+    if not isinstance(pipe.generator, FlowGenerator):
+        raise ValueError(f"the teacher is a {type(pipe.generator).__name__}; expected a flow.")
+    captions, reader = captions_of(config), _reader(pipe.encoder)
+    reader.encode([""])
+    shards = _shards(config)[part[0] :: part[1]]
+    stamp = _stamp(pipe, config)
+    for done, (number, rows) in enumerate(shards):
+        path = folder / f"{number:05d}.safetensors"
+        if path.is_file():
+            _check_stamp(path, stamp)
+            continue
+        if minutes and time.monotonic() - start > 60 * minutes:
+            say(f"trajectories: {done} of {len(shards)} shards; the same command goes on")
+            return False
+        with torch.no_grad():
+            states = reader.encode([captions[row] for row in rows] + [""])
+            condition = pipe.fusion(states.to(pipe.device, pipe.fusion.dtype))
+        seeds = [derive_seed("trajectory", config.seed, row) for row in rows]
+        points = trajectories(pipe.generator, condition[:-1], condition[-1:], seeds, config)
+        with replaced_when_complete(path) as temporary:
+            save_file({"points": points.half().cpu()}, temporary, {"settings": stamp})
+        say(f"trajectories: {done + 1} of {len(shards)} shards, {_pace(start)}")
+    return True
+
+
+class Trajectories(Dataset):
+    """Trajectories with the states of their captions; use `collate=first`.
+
+    A batch is `{"points": (B, K + 1, C, h, w) float32, "states": TextStates}`.
+    """
+
+    def __init__(self, points: Tensor, captions: Sequence[str], encoder) -> None:
+        self.points, self.captions, self.encoder = points, captions, encoder
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __getitems__(self, rows: Sequence[int]) -> list[dict[str, Tensor | TextStates]]:
+        states = self.encoder.encode([self.captions[row] for row in rows])
+        return [{"points": self.points[list(rows)].float(), "states": states}]
+
+
+def read_trajectories(
+    pipe: VisLMPipeline, config: FewStepsConfig, folder: str | Path
+) -> tuple[Trajectories, Trajectories]:
+    """Those to learn from and those kept apart, from the shards in `folder`.
+
+    Raises:
+        FileNotFoundError: if shards are missing.
+        ValueError: if one is of another teacher, or of other settings.
+    """
+    parts, stamp = [], _stamp(pipe, config)
+    for number, _ in _shards(config):
+        path = Path(folder) / f"{number:05d}.safetensors"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} is missing; compute the trajectories first (write_trajectories)."
+            )
+        _check_stamp(path, stamp)
+        with safe_open(path, framework="pt") as file:
+            parts.append(file.get_tensor("points"))
+    held, total = config.validation, config.validation + config.trajectories
+    points, captions = torch.cat(parts)[:total], captions_of(config)[:total]
+    reader = _reader(pipe.encoder)
+    if isinstance(reader, CachedEncoder):
+        reader.encode_many(captions, progress=False)
+    return (
+        Trajectories(points[held:], captions[held:], reader),
+        Trajectories(points[:held], captions[:held], reader),
+    )
+
+
+# The student
+
+
+def train_student(
+    pipe: VisLMPipeline, config: FewStepsConfig, run_dir: str | Path, minutes: float = 0.0
+) -> TrainingResult:
+    """Learn from the trajectories in `run_dir/trajectories`, beginning as the teacher; resumable.
+
+    `run_dir/pipeline` then holds the student, a pipeline like any other that draws in K steps
+    with guidance 1 unless told otherwise.
+
+    Args:
+        pipe: the teacher; it stays as it is.
+        minutes: stop after so long, resumable; 0: no limit.
+    """
+    run_dir = Path(run_dir)
+    pairs, held = read_trajectories(pipe, config, run_dir / "trajectories")
+    model = FewSteps(copy.deepcopy(pipe.fusion), copy.deepcopy(pipe.backbone), levels(config))
+    model.float().requires_grad_(True)
+    training = config.training
+    if minutes:
+        training = TrainingConfig(**{**asdict(training), "max_minutes": minutes})
+    apart = held.__getitems__(range(len(held)))[0]
+
+    @torch.no_grad()
+    def validate(model: FewSteps) -> dict[str, float]:
+        device = next(model.parameters()).device
+        batch = {name: value.to(device) for name, value in apart.items()}
+        return {"loss": model(batch).item()}
+
+    result = train(
+        model,
+        pairs,
+        training,
+        run_dir / "student",
+        collate=first,
+        validate=validate,
+        meta={"stage": "few_steps", "settings": json.loads(_stamp(pipe, config))},
+    )
+    if result.stopped in ("done", "early"):
+        student_pipeline(pipe, model, config).save_pretrained(run_dir / "pipeline")
+    return result
+
+
+def student_pipeline(pipe: VisLMPipeline, model: FewSteps, config: FewStepsConfig) -> VisLMPipeline:
+    """The teacher's pipeline with the student in its place, and the student's way of drawing."""
+    return type(pipe)(
+        model.fusion,
+        model.backbone,
+        FlowMatchEulerDiscreteScheduler(TRAIN_TIMESTEPS, shift=config.flow_shift),
+        pipe.autoencoder,
+        pipe.encoder,
+        guidance_scale=1.0,
+        num_inference_steps=config.steps,
+    )
+
+
+def _shards(config: FewStepsConfig) -> list[tuple[int, range]]:
+    """Number and rows of each shard, all of them full, so that more trajectories only add some."""
+    number = -(-(config.validation + config.trajectories) // SHARD)
+    return [(i, range(i * SHARD, (i + 1) * SHARD)) for i in range(number)]
+
+
+def _stamp(pipe: VisLMPipeline, config: FewStepsConfig) -> str:
+    """What decides about a trajectory, as JSON; the teacher's weights by their sha256."""
+    digest = hashlib.sha256()
+    for part in (pipe.fusion, pipe.backbone):
+        for tensor in part.state_dict().values():
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    names = ("steps", "teacher_steps", "guidance_scale", "flow_shift", "seed")
+    settings = {name: getattr(config, name) for name in names}
+    return json.dumps({**settings, "teacher": digest.hexdigest()[:16]}, sort_keys=True)
+
+
+def _check_stamp(path: Path, stamp: str) -> None:
+    with safe_open(path, framework="pt") as file:
+        before = (file.metadata() or {}).get("settings")
+    if before != stamp:
+        raise ValueError(
+            f"{path} was made with {before}, now it is {stamp}. Take another folder, or delete "
+            "this one to compute the trajectories anew."
+        )
+
+
+def _reader(encoder: TextEncoder) -> CachedEncoder | TextEncoder:
+    return CachedEncoder(encoder) if encoder.tuning is None else encoder
+
+
+def _generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def _pace(start: float) -> str:
+    return f"{(time.monotonic() - start) / 60:.1f} minutes"
