@@ -8,7 +8,7 @@ in `HELD_OUT_TEMPLATES`.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 
 from .scenes import Scene, SceneObject, place, relations
@@ -67,6 +67,9 @@ PHRASES = {
 }
 
 
+Others = Mapping[str, Sequence[str]]  # a colour or shape -> other words for it
+
+
 def plural(noun: str) -> str:
     """English plural of a shape's name or synonym: cross -> crosses, plus sign -> plus signs."""
     if noun == "rhombus":
@@ -82,9 +85,11 @@ def with_article(phrase: str) -> str:
 class _Speaker:
     """The random choices of one caption: its words, and which attributes it leaves out."""
 
-    def __init__(self, scene: Scene, rng: random.Random, synonyms: bool):
+    def __init__(self, scene: Scene, rng: random.Random, synonyms: bool, others: Others):
         words = {**COLOUR_SYNONYMS, **SHAPE_SYNONYMS}
-        self.word = {name: rng.choice(words[name]) if synonyms else name for name in words}
+        if others and not synonyms:
+            words = {name: (name, *others.get(name, ())) for name in words}
+        self.word = {n: rng.choice(words[n]) if synonyms or others else n for n in words}
         # "three circles" is the natural way to count one shape in several colours.
         shapes, colours = ({getattr(o, k) for o in scene.objects} for k in ("shape", "colour"))
         mixed = len(shapes) == 1 and len(colours) > 1
@@ -135,14 +140,19 @@ def _body(scene: Scene, speak: _Speaker, rng: random.Random) -> str:
 
 
 def caption(
-    scene: Scene, rng: random.Random, synonyms: bool = False, held_out_template: bool = False
+    scene: Scene,
+    rng: random.Random,
+    synonyms: bool = False,
+    held_out_template: bool = False,
+    others: Others | None = None,
 ) -> str:
     """Say what a scene shows, leaving some attributes out.
 
     `synonyms` swaps every colour and shape word for one that training never uses;
-    `held_out_template` wraps the words in a sentence that training never uses.
+    `held_out_template` wraps the words in a sentence that training never uses; `others` are further
+    words for some colours and shapes, each as likely as the first (`data.words`).
     """
-    body = _body(scene, _Speaker(scene, rng, synonyms), rng)
+    body = _body(scene, _Speaker(scene, rng, synonyms, others or {}), rng)
     if rng.random() < 0.3 or not scene.objects:
         body += f" on {with_article(scene.background)} background"
     return rng.choice(HELD_OUT_TEMPLATES if held_out_template else TEMPLATES).format(body)

@@ -15,6 +15,7 @@ from ..data.captions import caption
 from ..data.mirror import Flips, Mirrored
 from ..data.rendering import render
 from ..data.scenes import sample_scenes
+from ..data.words import OTHER_WORDS
 from ..generators.base import Generator
 
 
@@ -30,10 +31,16 @@ class DataConfig:
     limit: int = 0  # the most pictures to train on, before mirroring; 0: all that are left
     flips: Flips = "none"  # mirrored pictures besides; "words" says left and right anew
     synonyms: float = 0.0  # scenes: share of captions in words that are held out otherwise
+    words: int = 0  # scenes: other words that captions have for each colour and shape, at most 12
 
     def __post_init__(self) -> None:
         if self.limit < 0:
             raise ValueError(f"DataConfig.limit={self.limit!r}; expected 0 (all) or more.")
+        if self.words < 0 or (self.words and self.source != "scenes"):
+            raise ValueError(
+                f"DataConfig.words={self.words!r} of {self.source!r}; expected how many other "
+                "words captions of 'scenes' have for each colour and shape, or 0."
+            )
         if not 0 <= self.synonyms <= 1 or (self.synonyms and self.source != "scenes"):
             raise ValueError(
                 f"DataConfig.synonyms={self.synonyms!r} of {self.source!r}; expected a share in "
@@ -54,7 +61,9 @@ def load_images(config: DataConfig) -> Dataset:
     if config.flips != "none":
         return Mirrored(load_images(replace(config, flips="none")), config.flips)
     if config.source == "scenes":
-        return SceneImages(config.size, config.seed, config.image_size, config.synonyms)
+        return SceneImages(
+            config.size, config.seed, config.image_size, config.synonyms, config.words
+        )
     if config.source == "openmoji":
         from ..data.openmoji import load_openmoji
 
@@ -102,12 +111,18 @@ class SceneImages(Dataset):
     Args:
         synonyms: share of the captions that name colours and shapes by the words which are held
             out otherwise.
+        words: how many of `data.words.OTHER_WORDS` the captions have for each colour and shape.
     """
 
-    def __init__(self, n: int, seed: int, image_size: int = 64, synonyms: float = 0.0):
+    def __init__(
+        self, n: int, seed: int, image_size: int = 64, synonyms: float = 0.0, words: int = 0
+    ):
         self.scenes = sample_scenes(n, seed)
+        others = {name: more[:words] for name, more in OTHER_WORDS.items()} if words else None
         rng, coin = random.Random(seed + 1), random.Random(seed + 2)
-        self.captions = [caption(s, rng, coin.random() < synonyms) for s in self.scenes]
+        self.captions = [
+            caption(s, rng, coin.random() < synonyms, others=others) for s in self.scenes
+        ]
         self.image_size = image_size
 
     def __len__(self) -> int:
