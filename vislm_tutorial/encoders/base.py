@@ -133,7 +133,7 @@ class TextEncoder:
         Returns:
             (B, L, D_lm), zero at padding.
         """
-        every_layer = _hidden_states(self.model, input_ids, attention_mask)
+        every_layer = self.every_layer(input_ids, attention_mask)
         if self.layers == "last":
             states = every_layer[-1]
         elif self.layers == "mean":
@@ -143,6 +143,10 @@ class TextEncoder:
         else:
             states = every_layer[self.layers]
         return states * attention_mask[..., None]
+
+    def every_layer(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+        """As `forward`, the states of all layers: N + 1 tensors (B, L, D_lm), embeddings first."""
+        return _hidden_states(self.model, input_ids, attention_mask)
 
     def _padded(self, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         # Padding is done here, on the right, since decoders' tokenizers pad on the left or have
