@@ -18,23 +18,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import multiprocessing
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from filelock import FileLock
+from rows import Table, device_name, run_all, workers
 from safetensors.torch import save_file
 
 from vislm_tutorial import VisLMPipeline
-from vislm_tutorial._files import replaced_when_complete, results_to_go_on_with
+from vislm_tutorial._files import replaced_when_complete
 from vislm_tutorial.data.parsing import read
 from vislm_tutorial.encoders import CachedEncoder, load_encoder
 from vislm_tutorial.evaluation import evaluate
@@ -85,6 +84,11 @@ class Row:
     def key(self) -> tuple[str, int]:
         """What it is stored by."""
         return self.name, self.seed
+
+    @property
+    def title(self) -> str:
+        """How it is spoken of."""
+        return f"{self.name} (seed {self.seed})"
 
 
 def base(budget: Budget) -> Recipe:
@@ -247,7 +251,7 @@ def run(row: Row, runs: Path, prompts: int) -> dict:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     record["seconds"] = round(time.monotonic() - start, 1)
-    return record | {"device": _device_name(), "torch": torch.__version__}
+    return record | {"device": device_name(), "torch": torch.__version__}
 
 
 def _losses(path: Path) -> dict:
@@ -341,28 +345,6 @@ def prepare(rows: list[Row], runs: Path) -> None:
         CachedEncoder(encoder).encode_many(captions, batch_size=512, progress=False)
 
 
-def _device_name() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-
-
-def merge(path: Path, row: dict, header: dict, lock: Path) -> list[dict]:
-    """Adds a row to the results on disk; returns all rows there."""
-    with FileLock(lock):
-        stored = results_to_go_on_with(path, header["settings"], {"rows": []}) | header
-        stored["rows"].append(row)
-        stored["rows"].sort(key=lambda r: (r["group"], r["name"], r["seed"]))
-        with replaced_when_complete(path) as temporary:
-            temporary.write_text(_as_text(stored), encoding="utf-8")
-    return stored["rows"]
-
-
-def _as_text(stored: dict) -> str:
-    """JSON with a line for each row."""
-    head = json.dumps({key: value for key, value in stored.items() if key != "rows"}, indent=1)
-    rows = ",\n  ".join(json.dumps(row) for row in stored["rows"])
-    return f'{head[:-2]},\n "rows": [\n  {rows}\n ]\n}}\n'
-
-
 def line(row: dict) -> str:
     """A row of the table."""
     if row["loss"] is None:
@@ -375,49 +357,6 @@ def line(row: dict) -> str:
         f"at {row['best_step']:>4}  training {row['training_loss']:.4f}  {shares}  "
         f"{row['seconds']:.0f} s"
     )
-
-
-def run_all(
-    pool: Executor,
-    start: Callable[[Row], Future],
-    missing: Callable[[list[dict]], list[Row]],
-    stored: list[dict],
-    keep: Callable[[dict], list[dict]],
-    end: float,
-) -> list[str]:
-    """Runs each missing row once and keeps its record; returns the names of those that failed.
-
-    Args:
-        pool: where `start` submits a row.
-        missing: the rows that are not among the stored ones.
-        keep: stores a record; returns all that are stored, from which new rows may follow.
-        end: of time.monotonic(); no row begins after it.
-    """
-    rows, begun, running, failed = missing(stored), set(), {}, []
-    try:
-        while rows or running:
-            for row in rows if time.monotonic() < end else ():
-                begun.add(row.key)
-                running[start(row)] = row
-            if not running:
-                break
-            for job in wait(running, return_when=FIRST_COMPLETED).done:
-                row = running.pop(job)
-                if error := job.exception():  # the others go on
-                    failed.append(f"{row.name} (seed {row.seed})")
-                    print(f"{failed[-1]} failed: {error!r}", flush=True)
-                else:
-                    stored = keep(job.result())
-            if time.monotonic() > end:
-                running = {job: row for job, row in running.items() if not job.cancel()}
-            rows = [row for row in missing(stored) if row.key not in begun]
-    finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C: what waits does not begin
-    return failed
-
-
-def _start_worker() -> None:
-    torch.set_num_threads(1)
 
 
 def main() -> None:
@@ -446,39 +385,40 @@ def main() -> None:
         chosen = [row for row in found.values() if row.key not in done]
         return [row for row in chosen if not options.rows or row.name in options.rows]
 
-    settings = {**asdict(budget), "prompts": options.prompts}
-    stored = results_to_go_on_with(options.results, settings, {"rows": []})["rows"]
-    rows = missing(stored)
-    if options.list:
-        print(*(f"{row.group}: {row.name} (seed {row.seed})" for row in rows), sep="\n")
-        return
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    prepare(rows, options.runs)
     command = (
         f"python benchmarks/regularisers.py {' '.join(groups)} --steps {budget.steps} "
         f"--batch-size {budget.batch} --workers {options.workers}"
     )
-    header = {
-        "command": command,
-        "settings": settings,
-        "steps": budget.steps,
-        "machine": f"{_device_name()}, {options.workers} runs beside each other; fp32",
-        "batch": budget.batch,
-        "pictures": {"all": budget.pictures - HELD, "few": FEW, "kept apart": HELD},
-        "decay": DECAY,
-    }
-    spawn = multiprocessing.get_context("spawn")  # a forked process cannot use a GPU
-    with ProcessPoolExecutor(options.workers, spawn, _start_worker) as pool:
+    table = Table(
+        options.results,
+        options.runs / "lock",
+        {**asdict(budget), "prompts": options.prompts},
+        order=lambda r: (r["group"], r["name"], r["seed"]),
+        header={
+            "command": command,
+            "steps": budget.steps,
+            "machine": f"{device_name()}, {options.workers} runs beside each other; fp32",
+            "batch": budget.batch,
+            "pictures": {"all": budget.pictures - HELD, "few": FEW, "kept apart": HELD},
+            "decay": DECAY,
+        },
+    )
+    rows = missing(table.rows())
+    if options.list:
+        print(*(f"{row.group}: {row.title}" for row in rows), sep="\n")
+        return
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    prepare(rows, options.runs)
+    pool = workers(options.workers)
 
-        def start(row: Row) -> Future:
-            return pool.submit(run, row, options.runs, options.prompts)
+    def start(row: Row) -> Future:
+        return pool.submit(run, row, options.runs, options.prompts)
 
-        def keep(record: dict) -> list[dict]:
-            print(line(record), flush=True)
-            return merge(options.results, record, header, options.runs / "lock")
+    def keep(record: dict) -> list[dict]:
+        print(line(record), flush=True)
+        return table.add(record)
 
-        failed = run_all(pool, start, missing, stored, keep, end)
-    if failed:
+    if failed := run_all(pool, start, missing, table.rows(), keep, end):
         raise SystemExit(
             f"{len(failed)} rows failed: {', '.join(failed)}. The same command runs them again."
         )
