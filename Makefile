@@ -59,6 +59,9 @@ book: $(MODELS) $(BOOK)
 
 # The tests.
 
+# It runs pages, so it is called with them.
+REHEARSAL := tests/book/test_rehearsal.py
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -69,11 +72,11 @@ format: $(INSTALLED)
 
 test: export HF_HUB_OFFLINE = 1
 test: $(MODELS) $(BOOK) lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --ignore $(REHEARSAL)
 	notebooks=$$($(BIN)/python book/pages.py) && \
 		OMP_NUM_THREADS=1 VISLM_PROFILE=quick $(BIN)/python -m pytest -p no:cacheprovider \
 		-n $(WORKERS) --dist loadscope --nbval-lax --nbval-current-env \
-		--nbval-cell-timeout=300 $$notebooks
+		--nbval-cell-timeout=300 $(REHEARSAL) $$notebooks
 
 run-notebooks: $(MODELS)
 	$(BIN)/python book/run_notebooks.py $(if $(ONLY),--only $(ONLY))
