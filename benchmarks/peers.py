@@ -29,6 +29,7 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
+from rows import Table
 from safetensors.torch import load_file, save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import Subset
@@ -36,7 +37,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vislm_tutorial import VisLMPipeline
 from vislm_tutorial._drawing import stochastic_scheduler
-from vislm_tutorial._files import replaced_when_complete, results_to_go_on_with
+from vislm_tutorial._files import replaced_when_complete
 from vislm_tutorial.encoders import CachedEncoder
 from vislm_tutorial.evaluation import GENEVAL_TASKS, evaluate
 from vislm_tutorial.fusion import build_fusion
@@ -349,20 +350,6 @@ def verdict(rows: list[dict]) -> list[dict]:
     return found
 
 
-def merge(path: Path, new: list[dict], settings: dict, lock: Path) -> list[dict]:
-    """Adds rows to those on disk, which other commands may write too; returns all."""
-    with FileLock(lock):
-        stored = results_to_go_on_with(path, settings, {"rows": []})
-        stored |= {"command": "python benchmarks/peers.py", "machine": machine()}
-        stored["rows"] = sorted(stored["rows"] + new, key=_key)
-        with replaced_when_complete(path) as temporary:
-            head = {key: value for key, value in stored.items() if key != "rows"}
-            rows = ",\n  ".join(json.dumps(row) for row in stored["rows"])
-            text = f'{json.dumps(head, indent=1)[:-2]},\n "rows": [\n  {rows}\n ]\n}}\n'
-            temporary.write_text(text, encoding="utf-8")
-    return stored["rows"]
-
-
 def _key(row: dict) -> tuple[str, float, float]:
     return row["system"], row["learning_rate"], row["minutes"]
 
@@ -409,21 +396,27 @@ def main() -> None:
         },
     }
     shared = prepare(recipe, options.runs)
-    lock = options.runs / "results.lock"
+    table = Table(
+        options.results,
+        options.runs / "results.lock",
+        settings,
+        order=_key,
+        header={"command": "python benchmarks/peers.py", "machine": machine()},
+    )
     for name, rate in chosen(options.systems, recipe):
-        stored = {_key(row) for row in merge(options.results, [], settings, lock)}
+        stored = {_key(row) for row in table.rows()}
         marks = [mark for mark in options.minutes if (name, rate, mark) not in stored]
         if not marks:
             continue
         try:
             for row in run(name, rate, marks, shared, options.runs, options.n):
-                merge(options.results, [row], settings, lock)
+                table.add(row)
                 print(json.dumps(row), flush=True)
         except FloatingPointError as error:  # the rate is too high for it: the others go on
             print(f"{name} {rate:g} diverged: {error}", flush=True)
         except Interrupted as told:
             raise SystemExit(f"{name} {rate:g}: {told}") from None
-    for line in verdict(merge(options.results, [], settings, lock)):
+    for line in verdict(table.rows()):
         print(json.dumps(line))
 
 

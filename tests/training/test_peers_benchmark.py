@@ -131,14 +131,14 @@ def test_attention_and_products_are_counted(peers):
     assert peers.matmul_peak(0.05) > 1e8
 
 
-def test_rows_are_merged_in_order_and_other_settings_are_refused(peers, tmp_path):
+def test_rows_are_kept_by_system_rate_and_minutes(peers, tmp_path):
     path, lock = tmp_path / "peers.json", tmp_path / "lock"
+    table = peers.Table(path, lock, {"n": 4}, order=peers._key)
     one, two = row("unet", 5, 0.1) | {"minutes": 5}, row("ours", 5, 0.2) | {"minutes": 5}
-    assert peers.merge(path, [one], {"n": 4}, lock) == [one]
-    assert peers.merge(path, [two], {"n": 4}, lock) == [two, one]
+    assert table.add(one) == [one] and table.add(two) == [two, one]
     assert json.loads(path.read_text())["rows"] == [two, one]
     with pytest.raises(ValueError, match="n is 4 there, not 5"):
-        peers.merge(path, [], {"n": 5}, lock)
+        peers.Table(path, lock, {"n": 5}, order=peers._key).rows()
 
 
 def test_systems_are_chosen_with_their_rates(peers):
