@@ -318,7 +318,11 @@ def wanted(options: argparse.Namespace) -> list[tuple]:
         # The slowest first, so that none is left over at the end.
         order = sorted(names, key=lambda name: name not in ("AdaLoRA", "full"))
         jobs = [
-            (run, "rows", (m, row, r)) for m in options.what for row in order for r in ROWS[row][2]
+            (run, "rows", (m, row, r))
+            for m in options.what
+            for row in order
+            for r in ROWS[row][2]
+            if not options.rates or r in options.rates
         ]
     results = stored(options.output)
     done = {table: {key(row) for row in results[table]} for table in ("rows", "speed")}
@@ -348,6 +352,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", nargs="*", choices=[*LANGUAGE_MODELS, "speed"])
     parser.add_argument("--rows", nargs="*", choices=[*ROWS], help="some of them; else all")
+    parser.add_argument("--rates", nargs="*", type=float, help="some of a row's; else all")
     parser.add_argument("--list", action="store_true", help="show what would be run, and end")
     parser.add_argument("--workers", type=int, default=1, help="rows beside each other")
     parser.add_argument("--steps", type=int, default=300)

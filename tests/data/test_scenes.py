@@ -78,6 +78,22 @@ def test_counts_follow_their_weights(scenes):
     assert all(len(scene.objects) == 4 for scene in fixed)
 
 
+def test_some_scenes_may_be_of_one_kind_to_learn_counting_from(scenes):
+    alike = sample_scenes(300, seed=0, alike=1.0)
+    assert all(len({o.shape for o in scene.objects}) == 1 for scene in alike)
+    counts = Counter(len(scene.objects) for scene in alike)
+    assert counts.keys() == {2, 3, 4} and min(counts.values()) > 60
+    some = sample_scenes(1000, seed=0, alike=0.4)
+
+    def single(scene):
+        return len(scene.objects) > 1 and len({o.shape for o in scene.objects}) == 1
+
+    usual = sum(map(single, scenes)) / len(scenes)
+    expected = 0.4 + 0.6 * usual
+    assert abs(sum(map(single, some)) / 1000 - expected) < 0.06
+    assert sample_scenes(50, seed=3, alike=0.0) == scenes[:50]
+
+
 def test_scenes_survive_json(scenes):
     for scene in scenes[:200]:
         assert Scene.from_dict(json.loads(json.dumps(scene.to_dict()))) == scene

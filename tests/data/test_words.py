@@ -59,3 +59,9 @@ def test_a_data_set_asks_for_them_and_others_stay_as_they_were():
 def test_what_cannot_be_is_refused(config):
     with pytest.raises(ValueError, match="DataConfig.words=.*expected how many other"):
         DataConfig(**config)
+
+
+@pytest.mark.parametrize("wrong", [{"alike": 1.5}, {"alike": 0.2, "source": "openmoji"}])
+def test_a_wrong_share_of_alike_scenes_is_refused(wrong):
+    with pytest.raises(ValueError, match="DataConfig.alike=.*expected a share in"):
+        DataConfig(**wrong)

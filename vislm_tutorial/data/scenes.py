@@ -179,10 +179,16 @@ def _sample_kind(rng: random.Random, pairs: Sequence[tuple[str, str]]) -> dict:
     }
 
 
-def _sample_kinds(rng: random.Random, count: int, pairs: Sequence[tuple[str, str]]) -> list[dict]:
-    """Looks of `count` objects: groups of equal ones, so that there is something to count."""
+def _sample_groups(rng: random.Random, count: int) -> list[int]:
+    """Sizes of the groups of equal objects, so that there is something to count."""
     groups = {0: [[]], 1: [[1]], 2: [[1, 1], [1, 1], [1, 1], [2]], 3: [[3], [3], [2, 1], [1, 1, 1]]}
-    sizes = rng.choice(groups.get(count, [[4], [4], [3, 1], [2, 2]]))
+    return rng.choice(groups.get(count, [[4], [4], [3, 1], [2, 2]]))
+
+
+def _sample_kinds(
+    rng: random.Random, sizes: Sequence[int], pairs: Sequence[tuple[str, str]]
+) -> list[dict]:
+    """Looks of all objects, in groups of these sizes."""
     kinds: list[dict] = []
     used: set[str] = set()
     for size in sizes:
@@ -242,12 +248,14 @@ def sample_scene(
     rng: random.Random,
     count: int | None = None,
     pairs: Iterable[tuple[str, str]] | None = None,
+    alike: float = 0.0,
 ) -> Scene:
     """Draw one scene from the grammar.
 
     `count` fixes the number of objects (0 to 4; default: by `COUNT_WEIGHTS`). `pairs` are the
     allowed (colour, shape) pairs, distinct ones for distinct groups as long as there are some;
-    default: all that training may show, so never one of `held_out_pairs`.
+    default: all that training may show, so never one of `held_out_pairs`. `alike` is the chance
+    of two to four objects in one group, whatever `count` says: pictures that teach counting.
     """
     if count is None:
         count = rng.choices(range(MAX_OBJECTS + 1), weights=COUNT_WEIGHTS)[0]
@@ -255,8 +263,10 @@ def sample_scene(
         raise ValueError(f"count is {count}; a scene holds 0 to {MAX_OBJECTS} objects.")
     allowed = training_pairs() if pairs is None else sorted(pairs)
     background = rng.choice(list(BACKGROUNDS))
+    one_group = [rng.randint(2, MAX_OBJECTS)] if alike and rng.random() < alike else None
     while True:  # crowded looks are drawn again: four large stars may find no room
-        objects = arrange(rng, _sample_kinds(rng, count, allowed))
+        sizes = one_group or _sample_groups(rng, count)
+        objects = arrange(rng, _sample_kinds(rng, sizes, allowed))
         if objects is not None:
             return Scene(background, objects)
 

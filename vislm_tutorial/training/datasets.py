@@ -32,6 +32,7 @@ class DataConfig:
     flips: Flips = "none"  # mirrored pictures besides; "words" says left and right anew
     synonyms: float = 0.0  # scenes: share of captions in words that are held out otherwise
     words: int = 0  # scenes: other words that captions have for each colour and shape, at most 12
+    alike: float = 0.0  # scenes: share that show two to four of one kind, to learn counting from
 
     def __post_init__(self) -> None:
         if self.limit < 0:
@@ -45,6 +46,11 @@ class DataConfig:
             raise ValueError(
                 f"DataConfig.synonyms={self.synonyms!r} of {self.source!r}; expected a share in "
                 "[0, 1] of the captions of 'scenes', or 0."
+            )
+        if not 0 <= self.alike <= 1 or (self.alike and self.source != "scenes"):
+            raise ValueError(
+                f"DataConfig.alike={self.alike!r} of {self.source!r}; expected a share in [0, 1] "
+                "of the pictures of 'scenes', or 0."
             )
 
 
@@ -62,7 +68,12 @@ def load_images(config: DataConfig) -> Dataset:
         return Mirrored(load_images(replace(config, flips="none")), config.flips)
     if config.source == "scenes":
         return SceneImages(
-            config.size, config.seed, config.image_size, config.synonyms, config.words
+            config.size,
+            config.seed,
+            config.image_size,
+            synonyms=config.synonyms,
+            words=config.words,
+            alike=config.alike,
         )
     if config.source == "openmoji":
         from ..data.openmoji import load_openmoji
@@ -112,12 +123,20 @@ class SceneImages(Dataset):
         synonyms: share of the captions that name colours and shapes by the words which are held
             out otherwise.
         words: how many of `data.words.OTHER_WORDS` the captions have for each colour and shape.
+        alike: share of the pictures that show two to four objects of one kind.
     """
 
     def __init__(
-        self, n: int, seed: int, image_size: int = 64, synonyms: float = 0.0, words: int = 0
+        self,
+        n: int,
+        seed: int,
+        image_size: int = 64,
+        *,
+        synonyms: float = 0.0,
+        words: int = 0,
+        alike: float = 0.0,
     ):
-        self.scenes = sample_scenes(n, seed)
+        self.scenes = sample_scenes(n, seed, alike=alike)
         others = {name: more[:words] for name, more in OTHER_WORDS.items()} if words else None
         rng, coin = random.Random(seed + 1), random.Random(seed + 2)
         self.captions = [
