@@ -96,6 +96,7 @@ def recipe_of(row: Row, options: argparse.Namespace) -> Recipe:
         name="unseen-words",
         data=DataConfig(size=options.pictures + 64, validation=64, seed=row.seed, words=row.words),
         encoder=EncoderConfig(row.model, row.layers),
+        fusion=replace(scenes.fusion, standardise=True),
         autoencoder_from="bundled",
         weights_from="bundled",
         weights_of=("generator",),
@@ -186,7 +187,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch-size", type=int, default=24)
     parser.add_argument("--pictures", type=int, default=8000)
-    parser.add_argument("--prompts", type=int, default=200, help="of each test")
+    parser.add_argument("--prompts", type=int, default=150, help="of each test")
     parser.add_argument("--list", action="store_true", help="name the missing rows, run none")
     parser.add_argument("--workers", type=int, default=1, help="runs beside each other")
     parser.add_argument("--minutes", type=float, default=0.0, help="begin no row after so long")

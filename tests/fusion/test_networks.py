@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from vislm_tutorial.fusion import FusionConfig, build_fusion
+from vislm_tutorial.fusion import FusionConfig, build_fusion, standardise
 from vislm_tutorial.fusion.networks import Neighbours, masked_mean
 from vislm_tutorial.types import Condition, TextStates
 
@@ -173,3 +173,26 @@ def test_neighbours_are_as_loud_as_the_word_itself():
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ValueError, match="width 24 does not split into 5 heads"):
         build_fusion(FusionConfig("resampler", width=24, heads=5), STATES)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_standardised_fusion_hears_every_channel_alike(kind):
+    torch.manual_seed(0)
+    loud = torch.ones(STATES)
+    loud[3] = 300.0  # as one channel of a decoder's inner layers is
+    states = TextStates(torch.randn(64, L, STATES) * loud + 2, torch.ones(64, L, dtype=torch.bool))
+    states.encoder_attention_mask[:, 4:] = False
+    module = build_fusion(FusionConfig(kind, width=WIDTH, depth=2, heads=3), STATES)
+    tokens = states.encoder_hidden_states[states.encoder_attention_mask]
+    assert module.norm(tokens).std(dim=0).amin() < 0.3
+    standardise(module, states)
+    heard = module.norm(tokens)
+    torch.testing.assert_close(heard.mean(dim=0), torch.zeros(STATES), atol=1e-4, rtol=0)
+    torch.testing.assert_close(heard.std(dim=0), torch.ones(STATES), atol=1e-3, rtol=0)
+
+
+def test_nothing_can_be_standardised_by_one_token():
+    module = build_fusion(FusionConfig("projector", width=WIDTH, heads=3), STATES)
+    states = TextStates(torch.randn(1, 1, STATES), torch.ones(1, 1, dtype=torch.bool))
+    with pytest.raises(ValueError, match="given 1 tokens; it needs two"):
+        standardise(module, states)

@@ -12,6 +12,7 @@ _HOMES = {
     "ResamplerFusion": "resamplers",
     "TimestepResamplerFusion": "resamplers",
     "build_fusion": "config",
+    "standardise": "networks",
 }
 
 __all__ = sorted(_HOMES)

@@ -27,6 +27,7 @@ class FusionConfig:
     tokens: int = 16  # resamplers and queries: M, the number of learned queries
     depth: int = 2  # all but pooled: transformer blocks
     heads: int = 6  # of each of them
+    standardise: bool = False  # begin with each channel of the states at variance 1
 
 
 def build_fusion(config: FusionConfig, states_width: int) -> ModelMixin:

@@ -7,9 +7,11 @@ found training to diverge without), and none lets padding through.
 
 from __future__ import annotations
 
+import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..blocks import Attention, FeedForward
 from ..types import Condition, TextStates
@@ -19,6 +21,36 @@ def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
     """Mean over real tokens: (B, L, D) with mask (B, L) -> (B, D)."""
     weight = mask.to(states.dtype).unsqueeze(-1)
     return (states * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+
+
+LEAST_SPREAD = 1e-3  # of a channel, as a share of the states' own: rounding is not to be amplified
+
+
+@torch.no_grad()
+def standardise(fusion: ModelMixin, states: TextStates) -> None:
+    """Begin a fusion's first norm such that each channel of its output has mean 0 and variance 1.
+
+    Two or three channels of a decoder's inner layers are hundreds of times as large as the median
+    ("massive activations", Sun et al. 2024, arXiv 2402.17762). A norm over the width leaves all
+    others small beside them, and what they say is learned late.
+
+    Args:
+        fusion: any of this package, before training.
+        states: of captions as in training; at least two real tokens.
+
+    Raises:
+        ValueError: for fewer tokens.
+    """
+    tokens = states.encoder_hidden_states[states.encoder_attention_mask]  # (B, L, D) -> (N, D)
+    if len(tokens) < 2:
+        raise ValueError(
+            f"standardise was given {len(tokens)} tokens; it needs two at least, and a few hundred "
+            "captions to measure each channel's spread well."
+        )
+    spread, mean = torch.std_mean(functional.layer_norm(tokens.float(), tokens.shape[-1:]), dim=0)
+    spread = spread.clamp(min=LEAST_SPREAD)
+    fusion.norm.weight.copy_(1 / spread)
+    fusion.norm.bias.copy_(-mean / spread)
 
 
 class Block(nn.Module):

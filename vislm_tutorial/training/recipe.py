@@ -25,7 +25,7 @@ from torch.utils.data import Dataset, Subset
 
 from .._files import replaced_when_complete
 from ..encoders import CachedEncoder, TextEncoder, TokenReader, load_encoder
-from ..fusion import FusionConfig
+from ..fusion import FusionConfig, standardise
 from ..generators import (
     AutoencoderConfig,
     CGANConfig,
@@ -59,6 +59,7 @@ from .text_to_image import build_model, load_taught, load_weights, sampler, vali
 
 RECIPE_FILE = "recipe.yaml"  # in a run's folder
 GENERATOR = "generator"  # folder of the last stage
+STANDARD = 512  # captions by which a fusion is standardised
 INTERRUPTED = ("time", "signal")  # ways to stop after which a run can be taken up again
 
 
@@ -260,6 +261,10 @@ def train_recipe(
             load_taught(encoder, recipe.weights_from)
     with processes.main_process_first():  # the others read what it wrote
         reader = TokenReader(encoder) if recipe.tuning else _knowing(encoder, captions, say)
+    if recipe.fusion.standardise and not (recipe.weights_from and "fusion" in recipe.weights_of):
+        some = [captions[row] for row in rows[:STANDARD]]
+        states = (encoder if recipe.tuning else reader).encode(some)
+        standardise(model.fusion, states.to(model.fusion.device))
     with processes.main_process_first():
         prepared = _prepared(
             dataset, model.generator.behind(autoencoder), run_dir / "pictures.safetensors"
