@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,15 @@ def command(group: typer.Typer, name: str | None = None) -> Callable[[Callable],
         return group.command(name)(guarded)
 
     return register
+
+
+def typed(context: typer.Context) -> str:
+    """The command that is running, as one types it: its name and the options that were given."""
+    words = ["vislm", context.info_name]
+    for parameter in context.command.params:
+        if context.get_parameter_source(parameter.name).name == "COMMANDLINE":
+            words += [parameter.opts[0], str(context.params[parameter.name])]
+    return shlex.join(words)
 
 
 def _show_warning(message, _category, filename: str, *_) -> None:

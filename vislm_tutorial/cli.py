@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from ._command import DEBUG, command
+from ._command import DEBUG, command, typed
 from ._serving_commands import add_commands
 
 PLAIN = {"no_args_is_help": True, "add_completion": False, "pretty_exceptions_enable": False}
@@ -148,6 +148,7 @@ def plan(
 
 @command(app)
 def evaluate(
+    context: typer.Context,
     pipeline: Annotated[
         str | None,
         typer.Option(
@@ -177,6 +178,8 @@ def evaluate(
     ] = None,
 ) -> None:
     """ExactEval: what share of captions is drawn right, by task, with 95 % intervals."""
+    from dataclasses import replace
+
     from tqdm import tqdm
 
     from .evaluation import TASKS
@@ -199,6 +202,7 @@ def evaluate(
         result = exact_eval(show, chosen, n, seed, name=who, parameters=parameters_of(draw))
     typer.echo(result.markdown())
     if output is not None:
+        result = replace(result, command=typed(context))
         typer.echo("wrote " + " and ".join(map(str, result.save(output))))
 
 

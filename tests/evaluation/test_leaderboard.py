@@ -80,7 +80,10 @@ def test_pairs_are_told_apart_where_intervals_overlap():
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        (_result(0.9, seed=1), r"first\) \(n 40, seed 0\) and .*\(n 40, seed 1\) .*single_object"),
+        (
+            _result(0.9, seed=1, name="mine"),
+            r"unnamed \(first\) \(n 40, seed 0\) and mine \(second\) \(n 40, seed 1\) .*single_obj",
+        ),
         (_result(0.9, n=20), r"n 20, seed 0.* answer to different prompts"),
         (replace(GOOD, exact_eval_version="2"), "by ExactEval 1, .* by ExactEval 2"),
         (replace(GOOD, results=GOOD.results[1:]), "different prompts of single_object"),
@@ -205,3 +208,17 @@ def test_the_script_writes_the_page(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         runpy.run_path(str(SCRIPT), run_name="__main__")
     assert "answer to different prompts" in capsys.readouterr().err
+
+
+def test_the_books_page_is_made_of_the_books_files(tmp_path, monkeypatch):
+    output = tmp_path / "leaderboard.md"
+    monkeypatch.setattr(sys, "argv", ["leaderboard.py", "-o", str(output)])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+    stored = (SCRIPT.parents[1] / "book" / "08_trends" / "leaderboard.md").read_text()
+    fresh, stored = (text.split("\nMade by")[0] for text in (output.read_text(), stored))
+    assert fresh == stored, "run python benchmarks/leaderboard.py -o book/08_trends/leaderboard.md"
+
+
+def test_no_interval_is_sold_as_certainty():
+    page = leaderboard_page({"all right": _result(1.0)})
+    assert "1.000 - 1.000" in page and "of 40 such pictures, it could as well be 8%" in page

@@ -98,6 +98,9 @@ def test_a_function_is_scored_and_its_maker_kept(home):
     assert (result.name, result.parameters, result.image_size) == ("luck", 12, 32)
     values = json.loads(Path("out.json").read_text())
     assert 0 < values["seconds"] < 60 and len(values["prompt_hashes"]["colours"]) == 64
+    given = f"--pipeline {home}:anything --n 3 --tasks colours --output out --seed 4 --name luck"
+    assert values["command"].split(" ", 2)[:2] == ["vislm", "evaluate"]
+    assert sorted(values["command"].split()[2:]) == sorted(given.split())
 
 
 def test_without_a_name_it_has_the_functions(tmp_path):
@@ -152,6 +155,17 @@ def test_pictures_in_0_to_1_are_warned_of_once():
     said = evaluate("--pipeline", "mine.py:unit", "--n", "60")
     assert said.count("returned no value below 0") == 1 and "| colours" in said
     assert "below 0" not in evaluate("--pipeline", "mine.py:anything")
+
+
+def test_empty_white_pictures_are_not_taken_for_another_range(recwarn):
+    white = torch.full((2, 3, 8, 8), 0.95)
+    pictures = iter([torch.cat([white, -white]), white, white])
+    draw = checked(lambda captions, seed: next(pictures), "mine")
+    for seed in range(3):
+        draw(["a", "b"], seed)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="mine returned no value below 0"):
+        checked(lambda captions, seed: white, "mine")(["a", "b"], 0)
 
 
 def test_settings_of_pipelines_are_refused():

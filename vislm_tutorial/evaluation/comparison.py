@@ -95,7 +95,8 @@ def compare(
     Raises:
         ValueError: if they answer to different prompts, or share none of `tasks`.
     """
-    demand_same_prompts({f"{first.name} (first)": first, f"{second.name} (second)": second})
+    named = zip(("first", "second"), (first, second), strict=True)
+    demand_same_prompts({f"{r.name or 'unnamed'} ({place})": r for place, r in named})
     found = differences(first, second, tasks)
     if not found:
         raise ValueError(

@@ -95,7 +95,10 @@ def _head(results: Mapping[str, EvalResult]) -> str:
         f"{any_.seed}, the same for all. Overall is the mean of GenEval's six tasks (Ghosh et al. "
         "2023), with 95 % intervals by bootstrap over prompts. A rank is one more than the number "
         "of better entries, and better means that the 95 % interval of the difference, prompt by "
-        "prompt, leaves out 0. `=` marks an entry that cannot be told apart from another one."
+        "prompt, leaves out 0. `=` marks an entry that cannot be told apart from another one. "
+        "Where all pictures are right, or none, resampling has nothing to vary, and the interval "
+        f"is a point; of {any_.n} such pictures, it could as well be {3 / any_.n:.0%} that differ. "
+        "Times are those of each entry's own machine."
     )
 
 

@@ -93,23 +93,35 @@ def _search(folder: Path) -> None:
 def checked(draw: Draw, name: str = "draw") -> Draw:
     """The same function, whose pictures are refused where a score would mean nothing.
 
-    Warns if a whole batch has no value below 0, as pictures in [0, 1] have none.
+    Warns if a whole batch has no value below 0, as pictures in [0, 1] have none, unless an earlier
+    batch had one: empty white pictures are not in [0, 1].
 
     Raises (when called):
         ValueError: if values are not finite, or outside [-1, 1]. Shapes are `evaluate`'s to check.
     """
 
+    signed = False
+
     def drawn(captions: list[str], seed: int) -> Tensor:
+        nonlocal signed
         images = draw(captions, seed)
         if isinstance(images, Tensor) and images.is_floating_point() and images.numel():
-            _check_values(images, name)
+            low, high = _range_of(images, name)
+            signed = signed or low < 0
+            if not signed and high > 0:
+                warnings.warn(
+                    f"{name} returned no value below 0: pictures in [0, 1] would be scored "
+                    "wrongly; make them images * 2 - 1.",
+                    stacklevel=1,
+                )
         return images
 
     drawn.parameters = parameters_of(draw)
     return drawn
 
 
-def _check_values(images: Tensor, name: str) -> None:
+def _range_of(images: Tensor, name: str) -> tuple[float, float]:
+    """The least and the largest value, if a score would mean something."""
     bad = int((~torch.isfinite(images)).flatten(1).any(dim=1).sum())
     if bad:
         raise ValueError(
@@ -123,12 +135,7 @@ def _check_values(images: Tensor, name: str) -> None:
             f"{name} returned values from {low:.3g} to {high:.3g}; expected [-1, 1], perhaps "
             f"{mend}."
         )
-    if low >= 0 and high > 0:
-        warnings.warn(
-            f"{name} returned no value below 0: pictures in [0, 1] would be scored wrongly; "
-            "make them images * 2 - 1.",
-            stacklevel=1,
-        )
+    return low, high
 
 
 def parameters_of(drawer: Callable) -> int | None:

@@ -53,6 +53,7 @@ class EvalResult:
         name: who was scored.
         parameters: how many numbers it has learned, if that is known.
         seconds: how long it drew, all pictures together, if that was measured.
+        command: what was typed to make it, if it was a command.
     """
 
     results: tuple[PromptResult, ...]
@@ -65,6 +66,7 @@ class EvalResult:
     name: str = ""
     parameters: int | None = None
     seconds: float | None = field(default=None, compare=False)
+    command: str = field(default="", compare=False)
 
     @cached_property
     def scores(self) -> dict[str, Score]:
@@ -221,6 +223,6 @@ class EvalResult:
 
 
 _KEPT = (
-    *("name", "parameters", "seconds", "exact_eval_version", "prompt_hashes"),
+    *("name", "command", "parameters", "seconds", "exact_eval_version", "prompt_hashes"),
     *("seed", "n", "image_size", "versions"),
 )
