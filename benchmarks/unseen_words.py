@@ -8,7 +8,7 @@ are asked for in words that no training has shown (`data.captions`). A row a lan
 k and seed is stored in book/results/unseen_words.json; those that are stored are not run again.
 
 `--list` names the missing rows; `--models`, `--words` and `--seeds` choose some. On one slow core a
-row takes 4 to 8 minutes; `--workers 2 --minutes 45` is a piece of an hour on two.
+row takes about 12 minutes; `--workers 2 --minutes 45` is a piece of an hour on two.
 """
 
 from __future__ import annotations

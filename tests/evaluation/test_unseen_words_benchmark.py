@@ -1,0 +1,44 @@
+"""benchmarks/unseen_words.py: what it asks, and which runs it is made of."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from unseen_words import Row, questions, recipe_of, rows_of
+
+from vislm_tutorial.data.captions import COLOUR_SYNONYMS, SHAPE_SYNONYMS
+from vislm_tutorial.data.words import OTHER_WORDS
+
+
+def test_each_test_asks_for_the_same_in_other_words():
+    asked = questions(20)
+    assert all(len(prompts) == 20 for prompts in asked.values())
+    for plain, colour, shape in zip(asked["plain"], asked["colour"], asked["shape"], strict=True):
+        wanted = plain.include[0]
+        assert colour.include == shape.include == plain.include
+        assert any(word in colour.text for word in COLOUR_SYNONYMS[wanted.colour])
+        assert any(word in shape.text for word in SHAPE_SYNONYMS[wanted.shape])
+        assert wanted.shape in colour.text and wanted.colour in shape.text
+
+
+def test_no_asked_word_is_one_of_those_that_training_adds():
+    unseen = {
+        w for words in (COLOUR_SYNONYMS, SHAPE_SYNONYMS) for pair in words.values() for w in pair
+    }
+    assert not unseen & {word for words in OTHER_WORDS.values() for word in words}
+
+
+def test_rows_are_all_different_and_the_rest_of_the_states_have_one_seed():
+    options = SimpleNamespace(models=["minilm", "smollm2"], words=[0, 3, 6, 12], seeds=3)
+    rows = rows_of(options)
+    assert len({row.key for row in rows}) == len(rows)
+    others = [row for row in rows if (row.model, row.layers) == ("smollm2", "last")]
+    assert [(row.words, row.seed) for row in others] == [(12, 0)]
+
+
+def test_only_the_fusion_learns():
+    options = SimpleNamespace(steps=100, batch_size=4, pictures=40)
+    recipe = recipe_of(Row("smollm2", 9, 12, 1), options)
+    assert recipe.freeze == ("generator",) and recipe.tuning is None
+    assert recipe.data.words == 12 and recipe.data.synonyms == 0.0
+    assert recipe.fusion.standardise and recipe.encoder.layers == 9
