@@ -97,6 +97,22 @@ def draw(pipe: VisLMPipeline, caption: str = "a red circle") -> torch.Tensor:
     return pipe(caption, num_inference_steps=3, generator=generator, output_type="pt").images
 
 
+def test_a_standardised_fusion_begins_with_channels_of_variance_1(tmp_path):
+    still = replace(STEPS, steps=1, learning_rate=1e-9, validate_every=0, sample_every=0)
+    recipe = replace(
+        TINY,
+        training=still,
+        fusion=replace(TINY.fusion, standardise=True),
+        autoencoder_from="bundled",
+    )
+    train(recipe, tmp_path)
+    fusion, encoder = (getattr(VisLMPipeline.from_run(tmp_path), k) for k in ("fusion", "encoder"))
+    states = encoder.encode(load_images(recipe.data).captions)
+    heard = fusion.norm(states.encoder_hidden_states[states.encoder_attention_mask])
+    assert (heard.std(dim=0) - 1).abs().max() < 0.5  # by other captions, but not far from it
+    assert (fusion.norm.weight > 1.05).any()  # a plain norm begins at 1 everywhere
+
+
 # --- reading ------------------------------------------------------------------------------------
 
 RECIPES = sorted((Path(__file__).parents[2] / "vislm_tutorial" / "recipes").glob("*.yaml"))
