@@ -6,6 +6,7 @@ two calls of it may run beside each other.
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import time
@@ -119,6 +120,33 @@ def run_all(
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C: what waits does not begin
     return failed
+
+
+def complete(
+    table: Table,
+    missing: Callable[[list[dict]], Sequence[Row]],
+    run: Callable[..., dict],
+    line: Callable[[dict], str],
+    options: argparse.Namespace,
+    end: float,
+) -> None:
+    """`run_all` for rows that need nothing of each other: `run(row, options)` gives a record.
+
+    Each is printed by `line` and kept. Raises SystemExit if some failed; the same command, given
+    again, runs them again.
+    """
+
+    def keep(record: dict) -> list[dict]:
+        print(line(record), flush=True)
+        return table.add(record)
+
+    pool = workers(options.workers)
+
+    def start(row: Row) -> Future:
+        return pool.submit(run, row, options)
+
+    if failed := run_all(pool, start, missing, table.rows(), keep, end):
+        raise SystemExit(f"failed: {'; '.join(failed)}. The same command runs them again.")
 
 
 def device_name() -> str:

@@ -19,13 +19,12 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from rows import Table, device_name, run_all, workers
+from rows import Table, complete, device_name
 
 from vislm_tutorial import VisLMPipeline
 from vislm_tutorial.data.captions import COLOUR_SYNONYMS, SHAPE_SYNONYMS, with_article
@@ -216,14 +215,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     options.runs.mkdir(parents=True, exist_ok=True)
 
-    def keep(record: dict) -> list[dict]:
-        print(line(record), flush=True)
-        return table.add(record)
-
-    pool = workers(options.workers)
-    start: Callable = lambda row: pool.submit(run, row, options)  # noqa: E731
-    if failed := run_all(pool, start, missing, table.rows(), keep, end):
-        raise SystemExit(f"failed: {'; '.join(failed)}. The same command runs them again.")
+    complete(table, missing, run, line, options, end)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def standardise(fusion: ModelMixin, states: TextStates) -> None:
 
     Two or three channels of a decoder's inner layers are hundreds of times as large as the median
     ("massive activations", Sun et al. 2024, arXiv 2402.17762). A norm over the width leaves all
-    others small beside them, and what they say is learned late.
+    others small beside them.
 
     Args:
         fusion: any of this package, before training.
