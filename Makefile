@@ -59,8 +59,8 @@ book: $(MODELS) $(BOOK)
 
 # The tests.
 
-# It runs pages, so it is called with them.
-REHEARSAL := tests/book/test_rehearsal.py
+# They run pages, or as long as pages: so they are called with them.
+LONG := tests/book/test_rehearsal.py tests/book/test_evidence_again.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -72,11 +72,11 @@ format: $(INSTALLED)
 
 test: export HF_HUB_OFFLINE = 1
 test: $(MODELS) $(BOOK) lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --ignore $(REHEARSAL)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(addprefix --ignore ,$(LONG))
 	notebooks=$$($(BIN)/python book/pages.py) && \
 		OMP_NUM_THREADS=1 VISLM_PROFILE=quick $(BIN)/python -m pytest -p no:cacheprovider \
 		-n $(WORKERS) --dist loadscope --nbval-lax --nbval-current-env \
-		--nbval-cell-timeout=300 $(REHEARSAL) $$notebooks
+		--nbval-cell-timeout=300 $(LONG) $$notebooks
 
 run-notebooks: $(MODELS)
 	$(BIN)/python book/run_notebooks.py $(if $(ONLY),--only $(ONLY))

@@ -64,7 +64,7 @@ def base() -> Recipe:
     return replace(
         scenes,
         name="ablation",
-        data=replace(scenes.data, size=PICTURES, validation=256),
+        data=replace(scenes.data, size=PICTURES, validation=256, alike=0.0),
         generator=replace(scenes.generator, width=64, heads=4),
         autoencoder_from="bundled",
         training=training,

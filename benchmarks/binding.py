@@ -42,7 +42,7 @@ def curve(reach: int, steps: int) -> list[dict]:
         [pipe.autoencoder.encode(render(scenes[i : i + 256])) for i in range(0, PICTURES, 256)]
     )
     states = encoder.encode([true for true, _ in captions])
-    config = replace(recipe.training, schedule="constant")
+    config = replace(recipe.training, schedule="constant", batch_size=32)
     optimizer, generator = build_optimizer(model, config), torch.Generator().manual_seed(0)
     judged = SimpleNamespace(
         autoencoder=pipe.autoencoder,

@@ -52,9 +52,9 @@ CPU_BATCHES, GPU_BATCHES = (2, 8, 32, 128), (32, 128, 256, 512)
 
 
 def recipe_for(network: str, batch: int, precision: str) -> Recipe:
-    """The recipe `scenes` with another backbone, batch and number format."""
+    """The recipe `scenes` with AdamW, and with another backbone, batch and number format."""
     recipe = load_recipe("scenes")
-    options = {"batch_size": batch, "precision": precision, "compile": False}
+    options = {"batch_size": batch, "precision": precision, "compile": False, "optimizer": "adamw"}
     return replace(
         recipe,
         generator=replace(recipe.generator, backbone=network),

@@ -91,7 +91,7 @@ def base_recipe(model: str, options: argparse.Namespace) -> Recipe:
     return replace(
         scenes,
         name=f"tuning-{model}",
-        data=replace(scenes.data, size=options.base_pictures, validation=64),
+        data=replace(scenes.data, size=options.base_pictures, validation=64, alike=0.0),
         encoder=EncoderConfig(model, "mean"),
         autoencoder_from="bundled",
         weights_from="bundled",

@@ -36,19 +36,22 @@ from vislm_tutorial.evaluation.prompts import prompts_for
 from vislm_tutorial.training import TrainingConfig
 from vislm_tutorial.training.datasets import DataConfig
 from vislm_tutorial.training.recipe import EncoderConfig, Recipe, load_recipe, train_recipe
+from vislm_tutorial.tuning import LoRA
 
-States = tuple[str, Layers]  # whose, and of which layers
-SWEPT: tuple[States, ...] = (("smollm2", 9), ("minilm", "mean"))  # each number of words and seed
-# With most words and one seed alone:
-OTHERS: tuple[States, ...] = (
-    ("smollm2", "mean"),
-    ("minilm", 5),
-    ("smollm2", "last"),
-    ("smollm2", 6),
-    ("smollm2", 15),
-    ("smollm2", 3),
+VARIANTS = {  # what else was tried: changes of the fusion, and what of the language model learns
+    "": ({}, None),
+    "noise": ({"noise": 1.0}, None),
+    "rank 16": ({"rank": 16}, None),
+    "LoRA": ({}, LoRA()),
+}
+# What reads the captions, and of which layers; how many other words; how many seeds; which variant.
+SWEEPS: tuple[tuple[tuple[str, Layers], tuple[int, ...], int, str], ...] = (
+    (("minilm", "mean"), (0, 3, 6, 12), 3, ""),
+    (("minilm", 5), (12,), 1, ""),
+    *((("minilm", "mean"), (12,), 1, variant) for variant in VARIANTS if variant),
+    (("smollm2", "mean"), (12,), 1, ""),
+    (("smollm2", 9), (0, 6, 12), 1, ""),
 )
-WORDS, SEEDS = (0, 3, 6, 12), 3
 RESULTS = Path(__file__).parents[1] / "book" / "results" / "unseen_words.json"
 SAMPLING_STEPS = 12
 
@@ -61,21 +64,24 @@ class Row:
     layers: Layers
     words: int
     seed: int
+    variant: str = ""
 
     @property
     def key(self) -> tuple:
         """What it is stored by."""
-        return self.model, self.layers, self.words, self.seed
+        return self.model, self.layers, self.words, self.seed, self.variant
 
     @property
     def title(self) -> str:
         """How it is spoken of."""
-        return f"{self.model}, layers {self.layers}, {self.words} words, seed {self.seed}"
+        name = f"{self.model}, layers {self.layers}, {self.words} words, seed {self.seed}"
+        return f"{name}, {self.variant}" if self.variant else name
 
 
 def recipe_of(row: Row, options: argparse.Namespace) -> Recipe:
     """The shipped generator, frozen, behind a fusion that learns from the beginning."""
     scenes = load_recipe("scenes")
+    changed, tuning = VARIANTS[row.variant]
     training = TrainingConfig(
         steps=options.steps,
         batch_size=options.batch_size,
@@ -95,7 +101,8 @@ def recipe_of(row: Row, options: argparse.Namespace) -> Recipe:
         name="unseen-words",
         data=DataConfig(size=options.pictures + 64, validation=64, seed=row.seed, words=row.words),
         encoder=EncoderConfig(row.model, row.layers),
-        fusion=replace(scenes.fusion, standardise=True),
+        fusion=replace(scenes.fusion, standardise=True, **changed),
+        tuning=tuning,
         autoencoder_from="bundled",
         weights_from="bundled",
         weights_of=("generator",),
@@ -152,6 +159,7 @@ def run(row: Row, options: argparse.Namespace) -> dict:
         "layers": row.layers,
         "words": row.words,
         "seed": row.seed,
+        "variant": row.variant,
         "scores": counts,
         "loss": round(result.final_loss, 4),
         "seconds": round(time.monotonic() - start, 1),
@@ -161,28 +169,30 @@ def run(row: Row, options: argparse.Namespace) -> dict:
 
 def rows_of(options: argparse.Namespace) -> list[Row]:
     """All rows that are asked for: the first seed before the others, most words first."""
-    return [
-        Row(*states, words, seed)
-        for seed in range(options.seeds)
-        for words in sorted(options.words, reverse=True)
-        for states in SWEPT + (OTHERS if words == max(WORDS) and seed == 0 else ())
-        if states[0] in options.models
+    rows = [
+        Row(*states, words, seed, variant)
+        for states, numbers, seeds, variant in SWEEPS
+        for words in numbers
+        for seed in range(seeds)
+        if states[0] in options.models and words in options.words and seed < options.seeds
     ]
+    return sorted(rows, key=lambda row: (row.seed, -row.words))
 
 
 def line(row: dict) -> str:
     """A row of the printed table."""
     shares = "  ".join(f"{k} {c['right'] / c['n']:.2f}" for k, c in row["scores"].items())
     name = f"{row['model']:<8} {row['layers']!s:>5} {row['words']:>3} {row['seed']}"
-    return f"{name}  {shares}  {row['seconds']:.0f} s"
+    return f"{name} {row['variant']:<7}  {shares}  {row['seconds']:.0f} s"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = sorted({model for model, _ in SWEPT})
+    names = sorted({model for (model, _), *_ in SWEEPS})
+    words = sorted({k for _, numbers, *_ in SWEEPS for k in numbers})
     parser.add_argument("--models", nargs="+", choices=names, default=names)
-    parser.add_argument("--words", nargs="+", type=int, choices=WORDS, default=list(WORDS))
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="of the swept states")
+    parser.add_argument("--words", nargs="+", type=int, choices=words, default=words)
+    parser.add_argument("--seeds", type=int, default=3, help="at most so many of each")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch-size", type=int, default=24)
     parser.add_argument("--pictures", type=int, default=8000)
@@ -201,12 +211,13 @@ def main() -> None:
         options.results,
         options.runs / "lock",
         settings,
-        order=lambda r: (r["model"], str(r["layers"]), r["words"], r["seed"]),
+        order=lambda r: (r["model"], str(r["layers"]), r["words"], r["variant"], r["seed"]),
         header={"command": "python benchmarks/unseen_words.py"},
     )
 
     def missing(stored: list[dict]) -> list[Row]:
-        done = {(r["model"], r["layers"], r["words"], r["seed"]) for r in stored}
+        names = ("model", "layers", "words", "seed", "variant")
+        done = {tuple(r[name] for name in names) for r in stored}
         return [row for row in rows_of(options) if row.key not in done]
 
     if options.list:

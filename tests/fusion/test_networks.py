@@ -196,3 +196,19 @@ def test_nothing_can_be_standardised_by_one_token():
     states = TextStates(torch.randn(1, 1, STATES), torch.ones(1, 1, dtype=torch.bool))
     with pytest.raises(ValueError, match="given 1 tokens; it needs two"):
         standardise(module, states)
+
+
+def test_noise_on_the_states_is_for_training_only(states):
+    module = build_fusion(FusionConfig(kind="projector", noise=1.0), STATES)
+    quiet = build_fusion(FusionConfig(kind="projector"), STATES)
+    quiet.load_state_dict(module.state_dict())
+    same = quiet(states).encoder_hidden_states
+    torch.testing.assert_close(module.eval()(states).encoder_hidden_states, same)
+    assert not torch.allclose(module.train()(states).encoder_hidden_states, same, atol=1e-2)
+
+
+def test_a_first_layer_of_small_rank_reads_no_more_directions(states):
+    module = build_fusion(FusionConfig(kind="projector", rank=4), STATES)
+    inner, outer = module.proj_in
+    assert torch.linalg.matrix_rank(outer.weight @ inner.weight) == 4
+    assert module(states).encoder_hidden_states.shape[-1] == 192

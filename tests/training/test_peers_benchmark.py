@@ -157,8 +157,8 @@ def test_all_systems_learn_alike_but_for_their_own_optimiser(peers):
     """Same batch, order and end; every backbone fits the recipe's condition and latents."""
     recipe = load_recipe("scenes")
     configs = [peers.steady(system, 1e-3, recipe) for system in peers.systems(recipe).values()]
-    own = dict.fromkeys(("warmup_steps", "betas", "weight_decay", "final_lr_fraction"))
-    own |= {name: getattr(configs[0], name) for name in own}
+    own = ("optimizer", "warmup_steps", "betas", "weight_decay", "final_lr_fraction")
+    own = {name: getattr(configs[0], name) for name in own}
     assert all(replace(config, **own) == configs[0] for config in configs)
     for system in peers.systems(recipe).values():
         if system.backbone:

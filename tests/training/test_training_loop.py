@@ -294,6 +294,7 @@ def test_training_learns_and_says_what_it_did(tmp_path, capsys):
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["config"]["learning_rate"] == 0.03 and record["meta"] == {"recipe": "toy"}
     assert record["images_per_second"] > 0 and record["cpu_count"] == os.cpu_count()
+    assert record["device"] == "cpu"
     assert torch.__version__.startswith(record["versions"]["torch"].split("+")[0])
     assert str(tmp_path) not in json.dumps(record), "a record must not name this machine's paths"
     printed = capsys.readouterr().out

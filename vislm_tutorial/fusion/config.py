@@ -28,6 +28,8 @@ class FusionConfig:
     depth: int = 2  # all but pooled: transformer blocks
     heads: int = 6  # of each of them
     standardise: bool = False  # begin with each channel of the states at variance 1
+    rank: int = 0  # projector: of its first layer; 0: full
+    noise: float = 0.0  # projector: on the normalised states in training, standard deviation
 
 
 def build_fusion(config: FusionConfig, states_width: int) -> ModelMixin:
@@ -37,5 +39,6 @@ def build_fusion(config: FusionConfig, states_width: int) -> ModelMixin:
     if config.kind == "pooled":
         return PooledFusion(**sizes)
     if config.kind == "projector":
-        return ProjectorFusion(**sizes, reach=config.reach, **blocks)
+        more = {"reach": config.reach, "rank": config.rank, "noise": config.noise}
+        return ProjectorFusion(**sizes, **more, **blocks)
     return QUERIES[config.kind](**sizes, tokens=config.tokens, **blocks)

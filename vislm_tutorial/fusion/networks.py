@@ -141,6 +141,8 @@ class ProjectorFusion(ModelMixin, ConfigMixin):
         width: D of the condition.
         reach: neighbours on each side; 0: each token by itself.
         depth, heads: of the refiner.
+        rank: of the first layer's weight; 0: as large as it can be.
+        noise: standard deviation of what training adds to each number of the normalised states.
     """
 
     @register_to_config
@@ -151,10 +153,17 @@ class ProjectorFusion(ModelMixin, ConfigMixin):
         reach: int = 3,
         depth: int = 0,
         heads: int = 6,
+        rank: int = 0,
+        noise: float = 0.0,
     ):
         super().__init__()
         self.norm = nn.LayerNorm(states_width)
-        self.proj_in = nn.Linear(states_width, width)
+        self.noise = noise
+        if rank:
+            thin = nn.Linear(states_width, rank, bias=False), nn.Linear(rank, width)
+            self.proj_in = nn.Sequential(*thin)
+        else:
+            self.proj_in = nn.Linear(states_width, width)
         self.neighbours = Neighbours(width, reach) if reach else None
         self.proj_out = nn.Sequential(nn.GELU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
@@ -163,7 +172,10 @@ class ProjectorFusion(ModelMixin, ConfigMixin):
     def forward(self, states: TextStates) -> Condition:
         """TextStates of B captions -> Condition with M = L."""
         mask = states.encoder_attention_mask
-        x = self.proj_in(self.norm(states.encoder_hidden_states))
+        x = self.norm(states.encoder_hidden_states)
+        if self.training and self.noise:
+            x = x + self.noise * torch.randn_like(x)
+        x = self.proj_in(x)
         if self.neighbours is not None:
             x = self.neighbours(x, mask)
         x = self.proj_out(x)

@@ -218,6 +218,12 @@ def _parts(index: dict, licence: str, taught: bool) -> str:
     return text.table(("part", "what it is", "licence"), [*rows, ("language model", title, known)])
 
 
+def _machine(run: dict) -> str:
+    if run.get("device", "cpu") != "cpu":
+        return run["device"]
+    return f"{run.get('machine', 'an unnamed machine')} ({run.get('cpu_count', '?')} CPU cores)"
+
+
 def _training(recipe: dict, run: dict | None) -> str:
     if run is None:
         return "The folder holds no record of its training."
@@ -225,8 +231,8 @@ def _training(recipe: dict, run: dict | None) -> str:
     data = recipe.get("data", {})
     lines = [
         f"- {run['step']:,} steps of {config.get('batch_size', '?')} pictures in "
-        f"{run['minutes']:.0f} minutes on {run.get('machine', 'an unnamed machine')} "
-        f"({run.get('cpu_count', '?')} CPU cores), {run.get('precision', 'in unknown precision')}",
+        f"{run['minutes']:.0f} minutes on {_machine(run)}, "
+        f"{run.get('precision', 'in unknown precision')}",
         f"- {config.get('optimizer', '?')}, learning rate {config.get('learning_rate', '?')} "
         f"({config.get('schedule', '?')}), weights averaged with decay "
         f"{config.get('ema_decay', '?')}, seed {run.get('seed', '?')}",

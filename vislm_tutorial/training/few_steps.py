@@ -58,6 +58,7 @@ class FewStepsConfig:
     flow_shift: float = 3.0  # m of both: see `levels`
     trajectories: int = 12_000  # to learn from
     validation: int = 256  # further ones, kept apart
+    alike: float = 0.2  # share of captions with two to four of one kind, as the teacher had them
     seed: int = 0  # of captions and noise
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
@@ -140,7 +141,8 @@ class FewSteps(nn.Module):
 
 def captions_of(config: FewStepsConfig) -> list[str]:
     """A caption for each trajectory, those kept apart first, and for what fills the last shard."""
-    captions = SceneImages(_shards(config)[-1][1].stop, config.seed).captions
+    n = _shards(config)[-1][1].stop
+    captions = SceneImages(n, config.seed, alike=config.alike).captions
     return ["" if i % EMPTY_EVERY == 0 else caption for i, caption in enumerate(captions)]
 
 
@@ -340,7 +342,7 @@ def _stamp(pipe: VisLMPipeline, config: FewStepsConfig) -> str:
     for part in (pipe.fusion, pipe.backbone):
         for tensor in part.state_dict().values():
             digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    names = ("steps", "teacher_steps", "guidance_scale", "flow_shift", "seed")
+    names = ("steps", "teacher_steps", "guidance_scale", "flow_shift", "alike", "seed")
     settings = {name: getattr(config, name) for name in names}
     return json.dumps({**settings, "teacher": digest.hexdigest()[:16]}, sort_keys=True)
 

@@ -308,7 +308,8 @@ class _Run:
             checkpoints.write(weights, *checkpoints.read(best))
         if self.is_main:
             record = dataclasses.asdict(result) | {"weights": weights.name} | self._record()
-            record |= {"precision": self.stepper.precision.reason} | describe_machine()
+            record |= {"precision": self.stepper.precision.reason}
+            record |= describe_machine(self.accelerator.device)
             record |= {"switches": self.stepper.switches.record()}
             text = json.dumps(without_nan(record), indent=2)
             (self.run_dir / "run.json").write_text(text + "\n", encoding="utf-8")

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 _SECONDS_BETWEEN_LINES = 30  # of plain progress text, where a bar cannot be drawn
@@ -114,7 +115,7 @@ class Clock:
         return self._before_training + self.piece - self._paused
 
 
-def describe_machine() -> dict[str, Any]:
+def describe_machine(device: torch.device) -> dict[str, Any]:
     """Versions, processors and, in a checkout, the commit: what one needs to repeat a run."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
@@ -126,6 +127,7 @@ def describe_machine() -> dict[str, Any]:
         "versions": versions,
         "machine": platform.machine(),
         "cpu_count": os.cpu_count(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "git_commit": _git_commit(),
     }
 
