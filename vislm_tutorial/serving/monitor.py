@@ -25,7 +25,7 @@ from .wording import understood, words_of
 
 FAR = 0.99  # of training captions this share lies nearer to the others than what counts as far
 LEAST_REQUESTS = 5  # a word in fewer requests is not shown: it may be somebody's name
-STEPS = 12  # of drawings that are only judged
+STEPS = 20  # of drawings that are only judged
 
 
 class Known:
