@@ -59,8 +59,8 @@ book: $(MODELS) $(BOOK)
 
 # The tests.
 
-# They run pages, or as long as pages: so they are called with them.
-LONG := tests/book/test_rehearsal.py tests/book/test_evidence_again.py
+# Tests that take as long as pages are called with them.
+LONG := tests/book/test_rehearsal.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
