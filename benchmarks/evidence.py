@@ -41,8 +41,8 @@ from vislm_tutorial.training.recipe import EncoderConfig, Recipe, load_recipe, t
 from vislm_tutorial.tuning import Full, LoRA
 
 MAIN = ("MiniLM", "random", "scratch")  # the contrast that has three seeds
-# Name -> what reads the caption, what of it learns, the learning rate. An encoder that learns needs a
-# lower one: at 1e-2 its runs with 1,000 pairs and more came apart.
+# Name -> what reads the caption, what of it learns, the learning rate. An encoder that learns needs
+# a lower one: at 1e-2 its runs with 1,000 pairs and more came apart.
 ENCODERS = {
     "MiniLM": (EncoderConfig("minilm", "mean"), None, 1e-2),
     "random": (EncoderConfig("scratch:minilm", "mean"), None, 1e-2),
