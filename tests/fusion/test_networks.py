@@ -212,3 +212,9 @@ def test_a_first_layer_of_small_rank_reads_no_more_directions(states):
     inner, outer = module.proj_in
     assert torch.linalg.matrix_rank(outer.weight @ inner.weight) == 4
     assert module(states).encoder_hidden_states.shape[-1] == 192
+
+
+@pytest.mark.parametrize("wrong", [{"rank": -1}, {"noise": -0.1}])
+def test_a_rank_or_noise_below_zero_is_refused(wrong):
+    with pytest.raises(ValueError, match="neither can be below 0"):
+        build_fusion(FusionConfig(kind="projector", **wrong), STATES)

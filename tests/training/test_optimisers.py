@@ -11,7 +11,7 @@ from training_toy import Points, Toy, error, random_toy
 
 from vislm_tutorial.training import checkpoint, train
 from vislm_tutorial.training.config import TrainingConfig
-from vislm_tutorial.training.muon import Muon, muon_matrices, newton_schulz
+from vislm_tutorial.training.muon import Muon, muon_matrices, newton_schulz, orthogonalised
 from vislm_tutorial.training.optim import build_optimizer
 from vislm_tutorial.training.state import check_same_run
 
@@ -85,6 +85,19 @@ def test_newton_schulz_evens_the_singular_values_out(shape):
     assert found.shape == x.shape and s.max() / s.min() > 2
     assert values.min() > 0.6 and values.max() < 1.25, values
     assert nn.functional.cosine_similarity((u @ vh).flatten(), found.flatten(), 0) > 0.96
+
+
+@pytest.mark.parametrize("shape", [(64, 576), (3, 48, 192), (192, 12), (1, 7), (40, 48), (16, 16)])
+@pytest.mark.parametrize("smallest", [0.0, 1e-6])
+def test_the_fast_way_is_newton_schulz_but_for_rounding(shape, smallest):
+    """For matrices of low rank too, whose small singular values are noise."""
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    u, s, vh = torch.linalg.svd(x, full_matrices=False)
+    rank = (s.shape[-1] + 1) // 2
+    s = torch.cat([s[..., :rank], smallest * s[..., rank:]], dim=-1)
+    x = u @ s.diag_embed() @ vh
+    found, expected = orthogonalised(x.float()).double(), newton_schulz(x)
+    assert (found - expected).norm() < 1e-3 * expected.norm()
 
 
 def test_newton_schulz_is_torchs_but_for_rounding():

@@ -143,6 +143,9 @@ class ProjectorFusion(ModelMixin, ConfigMixin):
         depth, heads: of the refiner.
         rank: of the first layer's weight; 0: as large as it can be.
         noise: standard deviation of what training adds to each number of the normalised states.
+
+    Raises:
+        ValueError: if rank or noise is below 0.
     """
 
     @register_to_config
@@ -157,6 +160,11 @@ class ProjectorFusion(ModelMixin, ConfigMixin):
         noise: float = 0.0,
     ):
         super().__init__()
+        if min(rank, noise) < 0:
+            raise ValueError(
+                f"rank is {rank} and noise {noise}; neither can be below 0, which means full rank "
+                "and no noise."
+            )
         self.norm = nn.LayerNorm(states_width)
         self.noise = noise
         if rank:
