@@ -66,10 +66,16 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     for _ in range(ROUNDS):
         if factors:
             gram = factors[-1] @ gram @ factors[-1]
-        factors.append(b * gram + c * gram @ gram)
-        factors[-1].diagonal(dim1=-2, dim2=-1).add_(a)
+        inner = _plus(c * gram, b)
+        factors.append(_plus(gram @ inner, a))  # q(g) = a + g (b + c g)
     x = functools.reduce(torch.matmul, factors) @ x
     return x if wide else x.mT
+
+
+def _plus(matrices: Tensor, number: float) -> Tensor:
+    """Adds a multiple of the identity, in place."""
+    matrices.diagonal(dim1=-2, dim2=-1).add_(number)
+    return matrices
 
 
 def muon_matrices(model: nn.Module) -> set[nn.Parameter]:
