@@ -6,7 +6,8 @@
 
 Each command goes on where it stopped, and without a name all three follow each other. `--part 0 2`
 and `--part 1 2` share the first stage between two processes. The student is the pipeline
-`runs/few_steps/pipeline`; `VisLMPipeline.from_pretrained` opens it.
+`runs/few_steps/pipeline`; `VisLMPipeline.from_pretrained` opens it. `train --own-places`
+trains another one in `runs/few_steps/own_places`; where it is there, it is scored too.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from vislm_tutorial.evaluation import GENEVAL_TASKS, evaluate
 from vislm_tutorial.training.few_steps import FewStepsConfig, train_student, write_trajectories
 
 STAGES = ("trajectories", "train", "score")
+OWN = "own_places"  # folder of the student that learns from where it stands itself
 SEED = 1  # of the prompts, as in sampling.py: not those of `vislm evaluate`
 
 
@@ -57,13 +60,16 @@ def score(pipe: VisLMPipeline, name: str, n: int, **settings) -> dict:
     }
 
 
-def rows(teacher: VisLMPipeline, student: VisLMPipeline, config: FewStepsConfig, n: int):
-    """Teacher and student, and what the teacher does in the student's few steps."""
+def rows(
+    teacher: VisLMPipeline, students: dict[str, VisLMPipeline], config: FewStepsConfig, n: int
+) -> Iterator[dict]:
+    """Teacher and students, and what the teacher does in the students' few steps."""
     euler = {"scheduler": "euler", "guidance_scale": config.guidance_scale}
     yield score(teacher, "teacher, as it ships", n)
     yield score(teacher, "teacher", n, **euler, num_inference_steps=config.teacher_steps)
     yield score(teacher, "teacher", n, **euler, num_inference_steps=config.steps)
-    yield score(student, "student", n)
+    for name, student in students.items():
+        yield score(student, name, n)
 
 
 def main() -> None:
@@ -80,6 +86,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="updates of the student")
     parser.add_argument("--batch-size", type=int, help="trajectories an update")
     parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--own-places", action="store_true", help="see training.few_steps.FewSteps")
     parser.add_argument("--n", type=int, default=100, help="prompts a task (default 100)")
     parser.add_argument("-o", "--output", type=Path, help="write the scores to this JSON file")
     options = parser.parse_args()
@@ -96,12 +103,21 @@ def main() -> None:
         if not whole or options.part[1] > 1:
             stages = ()  # the others are still at it
     if "train" in stages:
-        result = train_student(teacher, config, options.run, options.minutes)
+        folder = options.run / OWN if options.own_places else options.run
+        result = train_student(
+            teacher, config, options.run / "trajectories", folder, options.minutes
+        )
         if result.stopped not in ("done", "early"):
             raise SystemExit(f"stopped at step {result.step}; the same command goes on")
     if "score" in stages:
-        student, found = VisLMPipeline.from_pretrained(options.run / "pipeline"), []
-        for row in rows(teacher, student, config, options.n):
+        folders = {"student": options.run, "student, own places": options.run / OWN}
+        students = {
+            name: VisLMPipeline.from_pretrained(folder / "pipeline")
+            for name, folder in folders.items()
+            if (folder / "pipeline").is_dir()
+        }
+        found = []
+        for row in rows(teacher, students, config, options.n):
             found.append(row)
             print(json.dumps(row), flush=True)
         if options.output:
@@ -118,6 +134,7 @@ def configured(options: argparse.Namespace) -> FewStepsConfig:
         guidance_scale=options.guidance,
         trajectories=options.trajectories,
         validation=options.validation,
+        own_places=options.own_places,
     )
     training = config.training
     if options.steps:

@@ -75,7 +75,7 @@ def ways(batch: int, config: FewStepsConfig) -> torch.Tensor:
 
 
 def loss_of(backbone: Backbone, points: torch.Tensor, config: FewStepsConfig) -> torch.Tensor:
-    model = FewSteps(nn.Identity(), backbone, levels(config))
+    model = FewSteps(nn.Identity(), backbone, levels(config), config.own_places)
     return model({"points": points, "states": condition_of(len(points))})
 
 
@@ -102,8 +102,16 @@ def test_the_exact_velocity_has_no_loss_and_a_wrong_one_has():
     assert loss_of(half, points, config).item() > 0.1
 
 
-def test_the_student_learns_from_where_it_stands_itself():
+def test_the_student_learns_from_where_the_teacher_stands():
     config = FewStepsConfig(steps=2, teacher_steps=2)
+    points = ways(3, config)
+    still = Backbone(lambda x, sigma: torch.zeros_like(x))
+    loss_of(still, points, config)
+    assert torch.equal(still.seen[0], points[:, 0]) and torch.equal(still.seen[1], points[:, 1])
+
+
+def test_the_student_learns_from_where_it_stands_itself_if_asked_to():
+    config = FewStepsConfig(steps=2, teacher_steps=2, own_places=True)
     points = ways(3, config)
     still = Backbone(lambda x, sigma: torch.zeros_like(x))  # it never leaves its noise
     loss = loss_of(still, points, config)
@@ -115,7 +123,7 @@ def test_the_student_learns_from_where_it_stands_itself():
 
 
 def test_no_gradient_goes_back_through_the_way():
-    config = FewStepsConfig(steps=2, teacher_steps=2)
+    config = FewStepsConfig(steps=2, teacher_steps=2, own_places=True)
     points = ways(3, config)
     backbone = Backbone(lambda x, sigma: x)
     loss_of(backbone, points, config).backward()
@@ -159,7 +167,7 @@ def test_the_way_from_teacher_to_saved_student(teacher, tmp_path):
         few_steps.read_trajectories(teacher, TINY, folder)
     assert write_trajectories(teacher, TINY, folder, say=said.append)
     assert len(said) == 2  # the shard that was there was not computed again
-    result = train_student(teacher, TINY, tmp_path)
+    result = train_student(teacher, TINY, folder, tmp_path)
     assert result.stopped == "done" and result.step == 4
     assert all(torch.equal(p, before[name]) for name, p in teacher.backbone.named_parameters())
 
@@ -198,7 +206,7 @@ def test_training_makes_the_student_nearer_to_its_teacher(teacher, tmp_path):
         with torch.no_grad():
             return FewSteps(pipe.fusion, pipe.backbone, levels(config))(batch).item()
 
-    train_student(teacher, config, tmp_path)
+    train_student(teacher, config, tmp_path / "trajectories", tmp_path)
     student = VisLMPipeline.from_pretrained(tmp_path / "pipeline", encoder=teacher.encoder)
     assert loss(student) < 0.7 * loss(teacher)
 
@@ -229,13 +237,15 @@ def test_the_script_goes_all_the_way(teacher, tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "argv", [*command, "trajectories", "--part", part, "2"])
         script.main()
     assert sorted(path.name for path in run.iterdir()) == ["trajectories"]
-    monkeypatch.setattr(sys, "argv", command)
-    script.main()
+    for stages in (["train", "--own-places"], []):
+        monkeypatch.setattr(sys, "argv", [*command, *stages])
+        script.main()
     rows = json.loads(results.read_text())["rows"]
     assert [(row["system"], row["steps"], row["guidance"]) for row in rows] == [
         ("teacher, as it ships", 40, 4.0),
         ("teacher", 4, 4.0),
         ("teacher", 4, 4.0),
         ("student", 4, 1.0),
+        ("student, own places", 4, 1.0),
     ]
     assert all(row["prompts"] == 6 and row["cpu_ms"] > 0 for row in rows)

@@ -97,8 +97,8 @@ def _head(results: Mapping[str, EvalResult]) -> str:
         "of better entries, and better means that the 95 % interval of the difference, prompt by "
         "prompt, leaves out 0. `=` marks an entry that cannot be told apart from another one. "
         "Where all pictures are right, or none, resampling has nothing to vary, and the interval "
-        f"is a point; of {any_.n} such pictures, it could as well be {3 / any_.n:.0%} that differ. "
-        "Times are those of each entry's own machine."
+        f"is a point; of {any_.n} such pictures, it could as well be {300 / any_.n:.0f} % that "
+        "differ. Times are those of each entry's own machine."
     )
 
 

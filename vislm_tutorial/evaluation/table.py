@@ -38,7 +38,8 @@ def html_table(header: Row, rows: Sequence[Row]) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
 
     body = "".join(line(row, "td") for row in rows)
-    return f"<table><thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table>"
+    head = line(header, "th")  # themes know a table of this class
+    return f'<table class="dataframe"><thead>{head}</thead><tbody>{body}</tbody></table>'
 
 
 def result_cells(result: EvalResult) -> tuple[Row, list[Row]]:

@@ -60,6 +60,7 @@ class FewStepsConfig:
     validation: int = 256  # further ones, kept apart
     alike: float = 0.2  # share of captions with two to four of one kind, as the teacher had them
     seed: int = 0  # of captions and noise
+    own_places: bool = False  # the student learns from where it stands itself: see `FewSteps`
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
             steps=2000,
@@ -103,24 +104,29 @@ def levels(config: FewStepsConfig) -> list[float]:
 
 
 class FewSteps(nn.Module):
-    """What is trained: fusion and backbone, on the teacher's points and on the student's own.
+    """What is trained: fusion and backbone, on the teacher's points.
 
-    With the teacher's points y_0 (noise), ..., y_K (data) at the levels sigma_k, the student walks
-    by Euler from x_0 = y_0, and at each step is asked for the velocity that leads from where it
-    is to the teacher's next point:
+    With the teacher's points y_0 (noise), ..., y_K (data) at the levels sigma_k, the student stands
+    at x_k and is asked for the velocity that leads to the teacher's next point:
 
-        L = 1/K sum_k | v(x_k, sigma_k, c) - (x_k - y_{k+1}) / (sigma_k - sigma_{k+1}) |^2,
-        x_{k+1} = x_k - (sigma_k - sigma_{k+1}) v(x_k, sigma_k, c), without gradient.
+        L = 1/K sum_k | v(x_k, sigma_k, c) - (x_k - y_{k+1}) / (sigma_k - sigma_{k+1}) |^2.
 
-    Learning where it will stand itself, rather than where the teacher stood, it corrects the errors
-    of its earlier steps instead of adding to them (Ross et al. 2011, "DAgger"). All K calls of the
-    backbone are learned from.
+    x_k = y_k, so that what is asked for can be told from place and caption. With `own_places` the
+    student walks by itself from x_0 = y_0, without gradient, and should come back to the teacher's
+    way (Ross et al. 2011, "DAgger"), of which it no longer sees where it ran: it learns those of
+    training by heart, and draws worse (benchmarks/few_steps.py).
     """
 
-    def __init__(self, fusion: nn.Module, backbone: nn.Module, levels: Sequence[float]) -> None:
+    def __init__(
+        self,
+        fusion: nn.Module,
+        backbone: nn.Module,
+        levels: Sequence[float],
+        own_places: bool = False,
+    ) -> None:
         super().__init__()
         self.fusion, self.backbone = fusion, backbone
-        self.levels = tuple(levels)
+        self.levels, self.own_places = tuple(levels), own_places
 
     def forward(self, batch: dict, generator: torch.Generator | None = None) -> Tensor:
         """Scalar loss of `{"points": (B, K + 1, C, h, w), "states": TextStates}`; draws nothing."""
@@ -129,10 +135,9 @@ class FewSteps(nn.Module):
         for k, (level, following) in enumerate(pairwise(self.levels)):
             timestep = points.new_full((len(x),), TRAIN_TIMESTEPS * level)
             velocity = self.backbone(x, timestep, condition.at(timestep))
-            stride = level - following
-            target = (x - points[:, k + 1]) / stride
-            losses.append((velocity - target).square().mean())
-            x = (x - stride * velocity).detach()
+            stride, then = level - following, points[:, k + 1]
+            losses.append((velocity - (x - then) / stride).square().mean())
+            x = (x - stride * velocity).detach() if self.own_places else then
         return torch.stack(losses).mean()
 
 
@@ -277,20 +282,26 @@ def read_trajectories(
 
 
 def train_student(
-    pipe: VisLMPipeline, config: FewStepsConfig, run_dir: str | Path, minutes: float = 0.0
+    pipe: VisLMPipeline,
+    config: FewStepsConfig,
+    trajectories: str | Path,
+    run_dir: str | Path,
+    minutes: float = 0.0,
 ) -> TrainingResult:
-    """Learn from the trajectories in `run_dir/trajectories`, beginning as the teacher; resumable.
+    """Learn from the trajectories, beginning as the teacher; resumable.
 
     `run_dir/pipeline` then holds the student, a pipeline like any other that draws in K steps
     with guidance 1 unless told otherwise.
 
     Args:
         pipe: the teacher; it stays as it is.
+        trajectories: the folder of `write_trajectories`.
         minutes: stop after so long, resumable; 0: no limit.
     """
     run_dir = Path(run_dir)
-    pairs, held = read_trajectories(pipe, config, run_dir / "trajectories")
-    model = FewSteps(copy.deepcopy(pipe.fusion), copy.deepcopy(pipe.backbone), levels(config))
+    pairs, held = read_trajectories(pipe, config, trajectories)
+    parts = copy.deepcopy(pipe.fusion), copy.deepcopy(pipe.backbone)
+    model = FewSteps(*parts, levels(config), config.own_places)
     model.float().requires_grad_(True)
     training = config.training
     if minutes:
@@ -310,7 +321,11 @@ def train_student(
         run_dir / "student",
         collate=first,
         validate=validate,
-        meta={"stage": "few_steps", "settings": json.loads(_stamp(pipe, config))},
+        meta={
+            "stage": "few_steps",
+            "settings": json.loads(_stamp(pipe, config)),
+            "own_places": config.own_places,
+        },
     )
     if result.stopped in ("done", "early"):
         student_pipeline(pipe, model, config).save_pretrained(run_dir / "pipeline")

@@ -115,7 +115,7 @@ def show_images(
 
 
 def _wrapped(caption: str, inches: float) -> str:
-    letters = max(8, int(inches * 72 / (0.54 * CAPTION_POINTS)))
+    letters = max(8, int(inches * 72 / (0.57 * CAPTION_POINTS)))
     return textwrap.fill(caption, letters, max_lines=_MAX_CAPTION_LINES, placeholder=" …")
 
 
@@ -230,6 +230,7 @@ def bar_with_intervals(
         axes.errorbar(values, places, xerr=spread, **thin)
         for place, value, top in zip(places, values, high, strict=True):
             beside = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+            beside["bbox"] = {"facecolor": axes.get_facecolor(), "edgecolor": "none", "pad": 0.5}
             axes.annotate(f"{value:.2f}", (top, place), **beside, fontsize=9.5)
         for index, (name, value) in enumerate((marks or {}).items(), start=1):
             colour, line = (cycle[index % len(COLOURS)] for cycle in (COLOURS, LINES))
