@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import sys
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from safetensors.torch import save_file
 from tiny_pipeline import tiny_pipeline
 from torch import nn
 
@@ -221,6 +223,31 @@ def test_a_pipeline_without_settings_of_its_own_takes_the_familys(teacher, tmp_p
     student = student_pipeline(teacher, FewSteps(teacher.fusion, teacher.backbone, (1, 0)), TINY)
     student.generator  # noqa: B018  (the student's settings are its own)
     assert FlowGenerator.settings["num_inference_steps"] == 40
+
+
+def test_a_student_is_kept_as_what_it_learned_beyond_its_teacher(teacher, tmp_path):
+    torch.manual_seed(0)
+    parts = copy.deepcopy(teacher.fusion), copy.deepcopy(teacher.backbone)
+    with torch.no_grad():
+        for p in (p for part in parts for p in part.parameters()):
+            p += 0.01 * torch.randn_like(p)
+    student = student_pipeline(teacher, FewSteps(*parts, levels(TINY)), TINY)
+    path = tmp_path / "student.safetensors"
+    few_steps.save_student(student, teacher, path, rank=10_000)  # all of it
+    again = few_steps.open_student(teacher, path)
+    assert again.generator.settings == student.generator.settings
+    noise = [torch.Generator().manual_seed(0) for _ in range(3)]
+    pictures = [
+        pipe("a red circle", generator=g, output_type="pt").images
+        for pipe, g in zip((student, again, teacher), noise, strict=True)
+    ]
+    torch.testing.assert_close(pictures[0], pictures[1], rtol=0, atol=5e-3)
+    assert (pictures[0] - pictures[2]).abs().max() > 0.02
+    with pytest.raises(ValueError, match="a teacher with other weights"):
+        few_steps.open_student(student, path)
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="holds no student"):
+        few_steps.open_student(teacher, tmp_path / "other.safetensors")
 
 
 def test_the_script_goes_all_the_way(teacher, tmp_path, monkeypatch):

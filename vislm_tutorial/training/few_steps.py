@@ -30,6 +30,7 @@ from ..encoders import CachedEncoder, TextEncoder
 from ..generators import FlowGenerator
 from ..generators.flow import TRAIN_TIMESTEPS
 from ..generators.noise import normal
+from ..tuning import add_difference, low_rank_difference
 from ..types import Condition, TextStates, TimedCondition
 from .config import TrainingConfig
 from .data import derive_seed
@@ -40,6 +41,7 @@ from .state import TrainingResult
 if TYPE_CHECKING:
     from ..pipeline import VisLMPipeline
 
+PARTS = ("fusion", "backbone")  # of a pipeline: what the student learns
 SHARD = 128  # trajectories in a file: what a kill can lose, 20 seconds of one core
 EMPTY_EVERY = 50  # one trajectory in so many has the empty caption
 
@@ -345,6 +347,51 @@ def student_pipeline(pipe: VisLMPipeline, model: FewSteps, config: FewStepsConfi
     )
 
 
+def save_student(
+    student: VisLMPipeline, teacher: VisLMPipeline, path: str | Path, rank: int = 64
+) -> None:
+    """What the student learned beyond its teacher, in one file: `tuning.low_rank_difference`."""
+    tensors = {
+        f"{part}.{name}": tensor
+        for part in PARTS
+        for name, tensor in low_rank_difference(
+            getattr(student, part), getattr(teacher, part), rank
+        ).items()
+    }
+    settings = {
+        "steps": student.generator.settings["num_inference_steps"],
+        "flow_shift": student.scheduler.config.shift,
+        "teacher": _digest(teacher),
+    }
+    save_file(tensors, path, {"student": json.dumps(settings)})
+
+
+def open_student(teacher: VisLMPipeline, path: str | Path) -> VisLMPipeline:
+    """The student that `save_student` wrote; the teacher stays as it is.
+
+    Raises:
+        ValueError: if the file is no student's, or if another teacher's.
+    """
+    with safe_open(path, framework="pt") as file:
+        settings = json.loads((file.metadata() or {}).get("student", "null"))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if settings is None:
+        raise ValueError(f"{path} holds no student; expected a file that save_student wrote.")
+    if settings["teacher"] != _digest(teacher):
+        raise ValueError(
+            f"{path} was learned from a teacher with other weights. Open it with the pipeline that "
+            "it was trained from, or train a student of this one (benchmarks/few_steps.py)."
+        )
+    steps = settings["steps"]
+    config = FewStepsConfig(steps, teacher_steps=steps, flow_shift=settings["flow_shift"])
+    networks = []
+    for part in PARTS:
+        networks.append(copy.deepcopy(getattr(teacher, part)).float())
+        own = {n.removeprefix(f"{part}."): t for n, t in tensors.items() if n.startswith(part)}
+        add_difference(networks[-1], own)
+    return student_pipeline(teacher, FewSteps(*networks, levels(config)), config)
+
+
 def _shards(config: FewStepsConfig) -> list[tuple[int, range]]:
     """Number and rows of each shard, all of them full, so that more trajectories only add some."""
     number = -(-(config.validation + config.trajectories) // SHARD)
@@ -352,14 +399,19 @@ def _shards(config: FewStepsConfig) -> list[tuple[int, range]]:
 
 
 def _stamp(pipe: VisLMPipeline, config: FewStepsConfig) -> str:
-    """What decides about a trajectory, as JSON; the teacher's weights by their sha256."""
-    digest = hashlib.sha256()
-    for part in (pipe.fusion, pipe.backbone):
-        for tensor in part.state_dict().values():
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    """What decides about a trajectory, as JSON."""
     names = ("steps", "teacher_steps", "guidance_scale", "flow_shift", "alike", "seed")
     settings = {name: getattr(config, name) for name in names}
-    return json.dumps({**settings, "teacher": digest.hexdigest()[:16]}, sort_keys=True)
+    return json.dumps({**settings, "teacher": _digest(pipe)}, sort_keys=True)
+
+
+def _digest(pipe: VisLMPipeline) -> str:
+    """sha256 of the teacher's weights, the first 16 digits."""
+    digest = hashlib.sha256()
+    for part in PARTS:
+        for tensor in getattr(pipe, part).state_dict().values():
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _check_stamp(path: Path, stamp: str) -> None:

@@ -2,6 +2,7 @@
 
 `attach` puts a strategy onto an encoder in place; `save_learned` and `load_learned` keep the few
 weights that it taught; `merge` folds low-rank updates into the weights that they update.
+`low_rank_difference` finds such an update for any two networks, one trained from the other.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ _HOMES = {
     "LoRA": "config",
     "TopLayers": "config",
     "Tuning": "config",
+    "add_difference": "difference",
     "attach": "strategies",
     "learned_size": "storage",
     "learned_state": "storage",
     "load_learned": "storage",
+    "low_rank_difference": "difference",
     "merge": "strategies",
     "ranks_left": "adaptive",
     "save_learned": "storage",
