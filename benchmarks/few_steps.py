@@ -5,9 +5,9 @@
     python benchmarks/few_steps.py score -o book/results/few_steps.json
 
 Each command goes on where it stopped, and without a name all three follow each other. `--part 0 2`
-and `--part 1 2` share the first stage between two processes. The student is the pipeline
-`runs/few_steps/pipeline`; `VisLMPipeline.from_pretrained` opens it. `train --own-places`
-trains another one in `runs/few_steps/own_places`; where it is there, it is scored too.
+and `--part 1 2` share the first stage between two processes. `train --student NAME` trains one of
+STUDENTS in `runs/few_steps/NAME`, whose `pipeline` `VisLMPipeline.from_pretrained` opens; `score`
+scores those that are there.
 """
 
 from __future__ import annotations
@@ -24,11 +24,23 @@ from pathlib import Path
 import torch
 
 from vislm_tutorial import VisLMPipeline
+from vislm_tutorial.data.parsing import read
 from vislm_tutorial.evaluation import GENEVAL_TASKS, evaluate
-from vislm_tutorial.training.few_steps import FewStepsConfig, train_student, write_trajectories
+from vislm_tutorial.evaluation.exact_eval import judge
+from vislm_tutorial.serving.wording import understood
+from vislm_tutorial.training.few_steps import (
+    FewStepsConfig,
+    read_trajectories,
+    train_student,
+    write_trajectories,
+)
 
 STAGES = ("trajectories", "train", "score")
-OWN = "own_places"  # folder of the student that learns from where it stands itself
+STUDENTS = {  # name -> what it learns from
+    "all_walks": "every walk of the teacher",
+    "right_walks": "those that ended in a drawing that is right",
+    "own_places": "every walk, from where the student stands itself (training.few_steps.FewSteps)",
+}
 SEED = 1  # of the prompts, as in sampling.py: not those of `vislm evaluate`
 
 
@@ -60,16 +72,43 @@ def score(pipe: VisLMPipeline, name: str, n: int, **settings) -> dict:
     }
 
 
+def losses(run: Path) -> dict:
+    """A student's last loss on the trajectories of training, and on those kept apart."""
+    logged = [json.loads(line) for line in (run / "student" / "log.jsonl").read_text().splitlines()]
+    last = {key: value for record in logged for key, value in record.items()}
+    return {"loss": round(last["loss"], 3), "held_loss": round(last["validation/loss"], 3)}
+
+
 def rows(
-    teacher: VisLMPipeline, students: dict[str, VisLMPipeline], config: FewStepsConfig, n: int
+    teacher: VisLMPipeline, students: dict[str, Path], config: FewStepsConfig, n: int
 ) -> Iterator[dict]:
-    """Teacher and students, and what the teacher does in the students' few steps."""
+    """Teacher, what it does in the students' few steps, and the students, by name their runs."""
     euler = {"scheduler": "euler", "guidance_scale": config.guidance_scale}
     yield score(teacher, "teacher, as it ships", n)
+    yield score(teacher, "teacher, as it ships", n, num_inference_steps=config.teacher_steps)
     yield score(teacher, "teacher", n, **euler, num_inference_steps=config.teacher_steps)
     yield score(teacher, "teacher", n, **euler, num_inference_steps=config.steps)
-    for name, student in students.items():
-        yield score(student, name, n)
+    for name, run in students.items():
+        student = VisLMPipeline.from_pretrained(run / "pipeline")
+        yield score(student, f"student, {name.replace('_', ' ')}", n) | losses(run)
+
+
+def right_walks(teacher: VisLMPipeline, config: FewStepsConfig, folder: Path) -> list[int]:
+    """Which of the walks to learn from end in a drawing that the parser calls right.
+
+    Those of the empty caption, and of captions that it does not understand, count as right.
+    """
+    walks, _ = read_trajectories(teacher, config, folder)
+    found = []
+    for rows in torch.arange(len(walks)).split(256):
+        latents = walks.points[rows, -1].float()
+        drawn = read(teacher.generator.autoencoder.decode(latents))
+        for row, reading in zip(rows.tolist(), drawn, strict=True):
+            prompt = understood(walks.captions[row])
+            if prompt is None or all(check.holds for check in judge(prompt, reading)):
+                found.append(row)
+    print(f"{len(found)} of {len(walks)} walks ended right")
+    return found
 
 
 def main() -> None:
@@ -86,7 +125,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="updates of the student")
     parser.add_argument("--batch-size", type=int, help="trajectories an update")
     parser.add_argument("--learning-rate", type=float)
-    parser.add_argument("--own-places", action="store_true", help="see training.few_steps.FewSteps")
+    parser.add_argument("--student", choices=STUDENTS, default="right_walks")
     parser.add_argument("--n", type=int, default=100, help="prompts a task (default 100)")
     parser.add_argument("-o", "--output", type=Path, help="write the scores to this JSON file")
     options = parser.parse_args()
@@ -103,21 +142,16 @@ def main() -> None:
         if not whole or options.part[1] > 1:
             stages = ()  # the others are still at it
     if "train" in stages:
-        folder = options.run / OWN if options.own_places else options.run
-        result = train_student(
-            teacher, config, options.run / "trajectories", folder, options.minutes
-        )
+        walks, run = options.run / "trajectories", options.run / options.student
+        some = options.student == "right_walks"
+        keep = right_walks(teacher, config, walks) if some else None
+        result = train_student(teacher, config, walks, run, options.minutes, keep)
         if result.stopped not in ("done", "early"):
             raise SystemExit(f"stopped at step {result.step}; the same command goes on")
     if "score" in stages:
-        folders = {"student": options.run, "student, own places": options.run / OWN}
-        students = {
-            name: VisLMPipeline.from_pretrained(folder / "pipeline")
-            for name, folder in folders.items()
-            if (folder / "pipeline").is_dir()
-        }
-        found = []
-        for row in rows(teacher, students, config, options.n):
+        runs, found = {name: options.run / name for name in STUDENTS}, []
+        there = {name: run for name, run in runs.items() if (run / "pipeline").is_dir()}
+        for row in rows(teacher, there, config, options.n):
             found.append(row)
             print(json.dumps(row), flush=True)
         if options.output:
@@ -134,7 +168,7 @@ def configured(options: argparse.Namespace) -> FewStepsConfig:
         guidance_scale=options.guidance,
         trajectories=options.trajectories,
         validation=options.validation,
-        own_places=options.own_places,
+        own_places=options.student == "own_places",
     )
     training = config.training
     if options.steps:

@@ -255,6 +255,7 @@ def test_the_script_goes_all_the_way(teacher, tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("few_steps_script", path)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    monkeypatch.setattr(script, "judge", lambda prompt, reading: [])  # all that is drawn is right
     teacher.save_pretrained(tmp_path / "teacher")
     results, run = tmp_path / "few_steps.json", tmp_path / "run"
     sizes = "--trajectories 6 --validation 2 --steps 2 --batch-size 3 --teacher-steps 4 --n 1"
@@ -264,15 +265,36 @@ def test_the_script_goes_all_the_way(teacher, tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "argv", [*command, "trajectories", "--part", part, "2"])
         script.main()
     assert sorted(path.name for path in run.iterdir()) == ["trajectories"]
-    for stages in (["train", "--own-places"], []):
+    for stages in (["train", "--student", "own_places"], ["train", "--student", "all_walks"], []):
         monkeypatch.setattr(sys, "argv", [*command, *stages])
         script.main()
     rows = json.loads(results.read_text())["rows"]
     assert [(row["system"], row["steps"], row["guidance"]) for row in rows] == [
         ("teacher, as it ships", 40, 4.0),
+        ("teacher, as it ships", 4, 4.0),
         ("teacher", 4, 4.0),
         ("teacher", 4, 4.0),
-        ("student", 4, 1.0),
+        ("student, all walks", 4, 1.0),
+        ("student, right walks", 4, 1.0),
         ("student, own places", 4, 1.0),
     ]
     assert all(row["prompts"] == 6 and row["cpu_ms"] > 0 for row in rows)
+    assert all(row["loss"] > 0 and row["held_loss"] > 0 for row in rows[4:])
+
+
+def test_a_student_learns_from_the_walks_that_it_is_given(teacher, tmp_path, monkeypatch):
+    folder, seen = tmp_path / "trajectories", []
+    write_trajectories(teacher, TINY, folder, say=lambda line: None)
+    pairs, _ = few_steps.read_trajectories(teacher, TINY, folder)
+    forward = FewSteps.forward
+
+    def watched(self, batch, generator=None):
+        seen.extend(batch["points"] if self.training else [])
+        return forward(self, batch, generator)
+
+    monkeypatch.setattr(FewSteps, "forward", watched)
+    train_student(teacher, TINY, folder, tmp_path / "run", keep=[1, 4])
+    kept = pairs.points[[1, 4]].float()
+    with pytest.raises(ValueError, match="keep names no trajectory"):
+        train_student(teacher, TINY, folder, tmp_path / "other", keep=[])
+    assert seen and all(any(torch.equal(points, one) for one in kept) for points in seen)

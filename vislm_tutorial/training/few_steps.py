@@ -23,7 +23,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from .._files import replaced_when_complete
 from ..encoders import CachedEncoder, TextEncoder
@@ -289,6 +289,7 @@ def train_student(
     trajectories: str | Path,
     run_dir: str | Path,
     minutes: float = 0.0,
+    keep: Sequence[int] | None = None,
 ) -> TrainingResult:
     """Learn from the trajectories, beginning as the teacher; resumable.
 
@@ -299,9 +300,17 @@ def train_student(
         pipe: the teacher; it stays as it is.
         trajectories: the folder of `write_trajectories`.
         minutes: stop after so long, resumable; 0: no limit.
+        keep: which trajectories to learn from, of those that are not kept apart; None: all.
+
+    Raises:
+        ValueError: if none is kept, or as `read_trajectories`.
     """
     run_dir = Path(run_dir)
     pairs, held = read_trajectories(pipe, config, trajectories)
+    if keep is not None:
+        if not keep:
+            raise ValueError("keep names no trajectory; a student needs some to learn from.")
+        pairs = Subset(pairs, keep)
     parts = copy.deepcopy(pipe.fusion), copy.deepcopy(pipe.backbone)
     model = FewSteps(*parts, levels(config), config.own_places)
     model.float().requires_grad_(True)
@@ -327,6 +336,7 @@ def train_student(
             "stage": "few_steps",
             "settings": json.loads(_stamp(pipe, config)),
             "own_places": config.own_places,
+            "trajectories": len(pairs),
         },
     )
     if result.stopped in ("done", "early"):
