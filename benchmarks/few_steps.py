@@ -1,13 +1,14 @@
 """Four steps, without guidance: distil the shipped pipeline, and score student and teacher alike.
 
-    python benchmarks/few_steps.py trajectories [--part 0 2]   the teacher's ways, in shards
-    python benchmarks/few_steps.py train                       the student, with checkpoints
+    python benchmarks/few_steps.py trajectories     the teacher's ways, in shards
+    python benchmarks/few_steps.py imitate          a student of the first third of them
+    python benchmarks/few_steps.py corrections      it goes first, then the teacher takes over
+    python benchmarks/few_steps.py correct          it goes on learning, from all that ended right
     python benchmarks/few_steps.py score -o book/results/few_steps.json
 
-Each command goes on where it stopped, and without a name all three follow each other. `--part 0 2`
-and `--part 1 2` share the first stage between two processes. `train --student NAME` trains one of
-STUDENTS in `runs/few_steps/NAME`, whose `pipeline` `VisLMPipeline.from_pretrained` opens; `score`
-scores those that are there.
+Each command goes on where it stopped, and without a name all five follow each other. `--part 0 2`
+and `--part 1 2` share the trajectories or the corrections between two processes. A student is in
+`runs/few_steps/STAGE`, whose `pipeline` `VisLMPipeline.from_pretrained` opens.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,41 +29,72 @@ from vislm_tutorial.data.parsing import read
 from vislm_tutorial.evaluation import GENEVAL_TASKS, evaluate
 from vislm_tutorial.evaluation.exact_eval import judge
 from vislm_tutorial.serving.wording import understood
+from vislm_tutorial.training.data import derive_seed
 from vislm_tutorial.training.few_steps import (
     FewStepsConfig,
+    Trajectories,
+    levels,
     read_trajectories,
+    starts,
     train_student,
+    trajectories,
+    walk,
     write_trajectories,
 )
 
-STAGES = ("trajectories", "train", "score")
-STUDENTS = {  # name -> what it learns from
-    "all_walks": "every walk of the teacher",
-    "right_walks": "those that ended in a drawing that is right",
-    "own_places": "every walk, from where the student stands itself (training.few_steps.FewSteps)",
-}
+STAGES = ("trajectories", "imitate", "corrections", "correct", "score")
+IMITATE, CORRECT = 2000, 3000  # updates
+CORRECTIONS = 12_000  # walks that the student begins
 SEED = 1  # of the prompts, as in sampling.py: not those of `vislm evaluate`
 
+Draw = Callable[[list[str], int], torch.Tensor]
 
-def score(pipe: VisLMPipeline, name: str, n: int, **settings) -> dict:
-    """One row: who draws how, its score with interval, single objects, and CPU time a picture."""
+
+def drawn_by(pipe: VisLMPipeline, **settings) -> Draw:
+    """What the pipeline draws for captions and a seed."""
     pipe.set_progress_bar_config(disable=True)
-    drawing = 0.0
 
     def draw(captions: list[str], seed: int) -> torch.Tensor:
+        noise = torch.Generator().manual_seed(seed)
+        return pipe(captions, generator=noise, output_type="pt", **settings).images
+
+    return draw
+
+
+def taken_over(
+    teacher: VisLMPipeline, student: VisLMPipeline, after: int, config: FewStepsConfig
+) -> Draw:
+    """What is drawn when the student takes its first steps and the teacher the rest."""
+
+    @torch.no_grad()
+    def draw(captions: list[str], seed: int) -> torch.Tensor:
+        condition, empty = teacher.encode_prompt(captions)
+        own, _ = student.encode_prompt(captions)
+        seeds = [derive_seed("few_steps", seed, row) for row in range(len(captions))]
+        noise = starts(student.generator, own, seeds)
+        led = walk(student.generator, own, noise, levels(config)[: after + 1])
+        points = trajectories(teacher.generator, condition, empty, seeds, config, led)
+        return teacher.generator.autoencoder.decode(points[:, -1])
+
+    return draw
+
+
+def score(name: str, draw: Draw, steps: int, guidance: float, n: int) -> dict:
+    """One row: who draws how, its score with interval, single objects, and CPU time a picture."""
+    drawing = 0.0
+
+    def timed(captions: list[str], seed: int) -> torch.Tensor:
         nonlocal drawing
         start = time.process_time()
-        noise = torch.Generator().manual_seed(seed)
-        images = pipe(captions, generator=noise, output_type="pt", **settings).images
+        images = draw(captions, seed)
         drawing += time.process_time() - start
         return images
 
-    result = evaluate(draw, GENEVAL_TASKS, n=n, seed=SEED)
-    own = pipe.generator.settings | settings
+    result = evaluate(timed, GENEVAL_TASKS, n=n, seed=SEED)
     return {
         "system": name,
-        "steps": own["num_inference_steps"],
-        "guidance": own["guidance_scale"],
+        "steps": steps,
+        "guidance": guidance,
         "score": round(result.overall.value, 4),
         "low": round(result.overall.low, 4),
         "high": round(result.overall.high, 4),
@@ -72,33 +104,47 @@ def score(pipe: VisLMPipeline, name: str, n: int, **settings) -> dict:
     }
 
 
-def losses(run: Path) -> dict:
-    """A student's last loss on the trajectories of training, and on those kept apart."""
+def lessons(run: Path) -> dict:
+    """What a student learned from, and its last loss on that and on walks kept apart."""
     logged = [json.loads(line) for line in (run / "student" / "log.jsonl").read_text().splitlines()]
     last = {key: value for record in logged for key, value in record.items()}
-    return {"loss": round(last["loss"], 3), "held_loss": round(last["validation/loss"], 3)}
+    record = json.loads((run / "student" / "run.json").read_text())
+    return {
+        "trajectories": record["meta"]["trajectories"],
+        "updates": last["step"],
+        "loss": round(last["loss"], 3),
+        "held_loss": round(last["validation/loss"], 3),
+    }
 
 
-def rows(
-    teacher: VisLMPipeline, students: dict[str, Path], config: FewStepsConfig, n: int
-) -> Iterator[dict]:
-    """Teacher, what it does in the students' few steps, and the students, by name their runs."""
+def rows(teacher: VisLMPipeline, runs: Path, config: FewStepsConfig, n: int) -> Iterator[dict]:
+    """Teacher, what it does in the students' few steps, and the students that are there."""
+
+    def asked(name: str, pipe: VisLMPipeline, **settings) -> dict:
+        own = pipe.generator.settings | settings
+        steps, guidance = own["num_inference_steps"], own["guidance_scale"]
+        return score(name, drawn_by(pipe, **settings), steps, guidance, n)
+
     euler = {"scheduler": "euler", "guidance_scale": config.guidance_scale}
-    yield score(teacher, "teacher, as it ships", n)
-    yield score(teacher, "teacher, as it ships", n, num_inference_steps=config.teacher_steps)
-    yield score(teacher, "teacher", n, **euler, num_inference_steps=config.teacher_steps)
-    yield score(teacher, "teacher", n, **euler, num_inference_steps=config.steps)
-    for name, run in students.items():
-        student = VisLMPipeline.from_pretrained(run / "pipeline")
-        yield score(student, f"student, {name.replace('_', ' ')}", n) | losses(run)
+    yield asked("teacher, as it ships", teacher)
+    yield asked("teacher, as it ships", teacher, num_inference_steps=config.teacher_steps)
+    yield asked("teacher", teacher, **euler, num_inference_steps=config.teacher_steps)
+    yield asked("teacher", teacher, **euler, num_inference_steps=config.steps)
+    for stage in ("imitate", "correct"):
+        if (runs / stage / "pipeline").is_dir():
+            student = VisLMPipeline.from_pretrained(runs / stage / "pipeline")
+            for after in range(1, config.steps):
+                draw = taken_over(teacher, student, after, config)
+                name = f"{stage}, then teacher"
+                yield score(name, draw, after, config.guidance_scale, n)
+            yield asked(stage, student) | lessons(runs / stage)
 
 
-def right_walks(teacher: VisLMPipeline, config: FewStepsConfig, folder: Path) -> list[int]:
-    """Which of the walks to learn from end in a drawing that the parser calls right.
+def right_ones(teacher: VisLMPipeline, walks: Trajectories) -> Trajectories:
+    """Those that end in a drawing that the parser calls right.
 
     Those of the empty caption, and of captions that it does not understand, count as right.
     """
-    walks, _ = read_trajectories(teacher, config, folder)
     found = []
     for rows in torch.arange(len(walks)).split(256):
         latents = walks.points[rows, -1].float()
@@ -108,7 +154,7 @@ def right_walks(teacher: VisLMPipeline, config: FewStepsConfig, folder: Path) ->
             if prompt is None or all(check.holds for check in judge(prompt, reading)):
                 found.append(row)
     print(f"{len(found)} of {len(walks)} walks ended right")
-    return found
+    return walks.only(found)
 
 
 def main() -> None:
@@ -122,10 +168,10 @@ def main() -> None:
     parser.add_argument("--validation", type=int, default=FewStepsConfig.validation)
     parser.add_argument("--teacher-steps", type=int, default=FewStepsConfig.teacher_steps)
     parser.add_argument("--guidance", type=float, default=FewStepsConfig.guidance_scale)
-    parser.add_argument("--steps", type=int, help="updates of the student")
+    parser.add_argument("--corrections", type=int, default=CORRECTIONS)
+    parser.add_argument("--steps", type=int, help="updates of a student")
     parser.add_argument("--batch-size", type=int, help="trajectories an update")
     parser.add_argument("--learning-rate", type=float)
-    parser.add_argument("--student", choices=STUDENTS, default="right_walks")
     parser.add_argument("--n", type=int, default=100, help="prompts a task (default 100)")
     parser.add_argument("-o", "--output", type=Path, help="write the scores to this JSON file")
     options = parser.parse_args()
@@ -135,23 +181,32 @@ def main() -> None:
     source = options.pipeline
     teacher = VisLMPipeline.from_pretrained(source) if source else VisLMPipeline.from_bundled()
     config = configured(options)
+    walks, some, part = options.run / "trajectories", options.run / "corrections", options.part
+    again = replace(config, trajectories=options.corrections, seed=config.seed + 1)
+
+    def ended(whole: bool) -> None:
+        if not whole or part[1] > 1:
+            raise SystemExit(0)  # the others are still at it, or the minutes are over
+
     if "trajectories" in stages:
-        whole = write_trajectories(
-            teacher, config, options.run / "trajectories", tuple(options.part), options.minutes
-        )
-        if not whole or options.part[1] > 1:
-            stages = ()  # the others are still at it
-    if "train" in stages:
-        walks, run = options.run / "trajectories", options.run / options.student
-        some = options.student == "right_walks"
-        keep = right_walks(teacher, config, walks) if some else None
-        result = train_student(teacher, config, walks, run, options.minutes, keep)
-        if result.stopped not in ("done", "early"):
-            raise SystemExit(f"stopped at step {result.step}; the same command goes on")
+        ended(write_trajectories(teacher, config, walks, part, options.minutes))
+    if "imitate" in stages:
+        third = replace(config, trajectories=config.trajectories // 3)
+        pairs, held = read_trajectories(teacher, third, walks)
+        learn(teacher, options, "imitate", pairs, held)
+    if {"corrections", "correct"} & {*stages}:
+        student = VisLMPipeline.from_pretrained(options.run / "imitate" / "pipeline")
+    if "corrections" in stages:
+        minutes = options.minutes
+        ended(write_trajectories(teacher, again, some, part, minutes, student=student))
+    if "correct" in stages:
+        pairs, held = read_trajectories(teacher, config, walks)
+        more, _ = read_trajectories(teacher, again, some, student)
+        pairs = right_ones(teacher, pairs) + right_ones(teacher, more)
+        learn(teacher, options, "correct", pairs, held, student)
     if "score" in stages:
-        runs, found = {name: options.run / name for name in STUDENTS}, []
-        there = {name: run for name, run in runs.items() if (run / "pipeline").is_dir()}
-        for row in rows(teacher, there, config, options.n):
+        found = []
+        for row in rows(teacher, options.run, config, options.n):
             found.append(row)
             print(json.dumps(row), flush=True)
         if options.output:
@@ -161,27 +216,40 @@ def main() -> None:
             options.output.write_text(text + "\n", encoding="utf-8")
 
 
-def configured(options: argparse.Namespace) -> FewStepsConfig:
-    """The configuration that the command line asks for; a shorter run decays in proportion."""
-    config = FewStepsConfig(
+def configured(options: argparse.Namespace, steps: int = IMITATE) -> FewStepsConfig:
+    """The configuration that the command line asks for; the rate falls in the same share of it."""
+    steps, training = options.steps or steps, FewStepsConfig().training
+    asked = {"batch_size": options.batch_size, "learning_rate": options.learning_rate}
+    training = replace(
+        training,
+        steps=steps,
+        warmup_steps=min(training.warmup_steps, steps // 4),
+        decay_steps=max(1, round(steps / training.steps * training.decay_steps)),
+        **{name: value for name, value in asked.items() if value},
+    )
+    return FewStepsConfig(
         teacher_steps=options.teacher_steps,
         guidance_scale=options.guidance,
         trajectories=options.trajectories,
         validation=options.validation,
-        own_places=options.student == "own_places",
+        training=training,
     )
-    training = config.training
-    if options.steps:
-        share = options.steps / training.steps
-        training = replace(
-            training,
-            steps=options.steps,
-            warmup_steps=min(training.warmup_steps, options.steps // 4),
-            decay_steps=max(1, round(share * training.decay_steps)),
-        )
-    changed = {"batch_size": options.batch_size, "learning_rate": options.learning_rate}
-    changed = {name: value for name, value in changed.items() if value}
-    return replace(config, training=replace(training, **changed))
+
+
+def learn(
+    teacher: VisLMPipeline,
+    options: argparse.Namespace,
+    stage: str,
+    pairs: Trajectories,
+    held: Trajectories,
+    begin: VisLMPipeline | None = None,
+) -> None:
+    """Train the student of a stage, to its end."""
+    config = configured(options, {"imitate": IMITATE, "correct": CORRECT}[stage])
+    run = options.run / stage
+    result = train_student(teacher, config, pairs, held, run, options.minutes, begin)
+    if result.stopped not in ("done", "early"):
+        raise SystemExit(f"stopped at step {result.step}; the same command goes on")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,9 +77,12 @@ def ways(batch: int, config: FewStepsConfig) -> torch.Tensor:
     return torch.stack([s * noise + (1 - s) * data for s in levels(config)], dim=1)
 
 
-def loss_of(backbone: Backbone, points: torch.Tensor, config: FewStepsConfig) -> torch.Tensor:
-    model = FewSteps(nn.Identity(), backbone, levels(config), config.own_places)
-    return model({"points": points, "states": condition_of(len(points))})
+def loss_of(
+    backbone: Backbone, points: torch.Tensor, config: FewStepsConfig, taken: tuple[int, ...] = ()
+) -> torch.Tensor:
+    model = FewSteps(nn.Identity(), backbone, levels(config))
+    taken = torch.tensor(taken or (0,) * len(points))
+    return model({"points": points, "taken": taken, "states": condition_of(len(points))})
 
 
 def test_the_levels_are_those_of_the_scheduler_that_the_student_is_saved_with():
@@ -112,29 +116,16 @@ def test_the_student_learns_from_where_the_teacher_stands():
     assert torch.equal(still.seen[0], points[:, 0]) and torch.equal(still.seen[1], points[:, 1])
 
 
-def test_the_student_learns_from_where_it_stands_itself_if_asked_to():
-    config = FewStepsConfig(steps=2, teacher_steps=2, own_places=True)
+def test_what_a_student_did_before_it_was_corrected_is_not_learned():
+    config = FewStepsConfig(steps=2, teacher_steps=2)
     points = ways(3, config)
-    still = Backbone(lambda x, sigma: torch.zeros_like(x))  # it never leaves its noise
-    loss = loss_of(still, points, config)
-    assert torch.equal(still.seen[0], points[:, 0]) and torch.equal(still.seen[1], points[:, 0])
+    still = Backbone(lambda x, sigma: torch.zeros_like(x))
+    loss = loss_of(still, points, config, taken=(0, 1, 1))
+    assert torch.equal(still.seen[0], points[:1, 0]) and torch.equal(still.seen[1], points[:, 1])
     strides = [a - b for a, b in pairwise(levels(config))]
-    back = [(points[:, 0] - points[:, k + 1]) / strides[k] for k in range(2)]
-    expected = torch.stack([target.square().mean() for target in back]).mean()
+    asked = [(points[:, k] - points[:, k + 1]).square() / strides[k] ** 2 for k in range(2)]
+    expected = torch.cat([asked[0][:1], asked[1]]).mean()  # four steps, all of one size
     torch.testing.assert_close(loss.detach(), expected)
-
-
-def test_no_gradient_goes_back_through_the_way():
-    config = FewStepsConfig(steps=2, teacher_steps=2, own_places=True)
-    points = ways(3, config)
-    backbone = Backbone(lambda x, sigma: x)
-    loss_of(backbone, points, config).backward()
-    x, expected = points[:, 0], 0.0
-    for k, (now, then) in enumerate(pairwise(levels(config))):
-        wrong = x - (x - points[:, k + 1]) / (now - then)  # v - target, with v = weight x
-        expected += (2 * wrong * x).mean() / 2  # its derivative by the weight, x held fixed
-        x = x - (now - then) * x
-    torch.testing.assert_close(backbone.weight.grad, expected)
 
 
 def test_the_teachers_points_lie_on_its_sampler(teacher):
@@ -158,6 +149,39 @@ def test_the_teachers_points_lie_on_its_sampler(teacher):
     torch.testing.assert_close(teacher.autoencoder.decode(seen[:, -1]), drawn)
     alone = trajectories(flow, condition[1:], empty, [4], TINY)
     torch.testing.assert_close(alone[0], seen[1], rtol=0, atol=1e-4)
+    led = trajectories(
+        flow, condition, empty, [3, 4], TINY, led=seen[:, :2]
+    )  # by a perfect student
+    torch.testing.assert_close(led, seen, rtol=0, atol=1e-4)
+
+
+def test_a_student_of_one_step_cannot_be_corrected(teacher, tmp_path):
+    with pytest.raises(ValueError, match="leaves its teacher nothing to take over"):
+        write_trajectories(teacher, FewStepsConfig(steps=1), tmp_path, student=teacher)
+
+
+def test_a_walk_of_the_student_that_the_teacher_takes_over(teacher, tmp_path):
+    """Begins as the student would, goes on as the teacher does, and is kept with the place."""
+    config = replace(TINY, steps=4, trajectories=10)  # three shards: 1, 2 and 3 steps
+    student = copy.deepcopy(teacher)
+    with torch.no_grad():
+        for p in student.backbone.parameters():
+            p *= 1.1
+    write_trajectories(teacher, config, tmp_path, say=lambda line: None, student=student)
+    pairs, held = few_steps.read_trajectories(teacher, config, tmp_path, student)
+    walks = held + pairs
+    assert walks.taken.tolist() == [1] * 4 + [2] * 4 + [3] * 4
+    row, after = 5, 2
+    own, _ = student.encode_prompt([walks.captions[row]])
+    condition, empty = teacher.encode_prompt([walks.captions[row]])
+    seeds = [few_steps.derive_seed("trajectory", config.seed, row)]
+    noise = few_steps.starts(student.generator, own, seeds)
+    led = few_steps.walk(student.generator, own, noise, levels(config)[: after + 1])
+    whole = trajectories(teacher.generator, condition, empty, seeds, config, led)
+    torch.testing.assert_close(walks.points[row].float(), whole[0], rtol=0, atol=0.02)
+    assert (led - trajectories(teacher.generator, condition, empty, seeds, config)[:, :3]).std() > 0
+    with pytest.raises(ValueError, match="was made with"):
+        few_steps.read_trajectories(teacher, config, tmp_path)
 
 
 def test_the_way_from_teacher_to_saved_student(teacher, tmp_path):
@@ -169,7 +193,9 @@ def test_the_way_from_teacher_to_saved_student(teacher, tmp_path):
         few_steps.read_trajectories(teacher, TINY, folder)
     assert write_trajectories(teacher, TINY, folder, say=said.append)
     assert len(said) == 2  # the shard that was there was not computed again
-    result = train_student(teacher, TINY, folder, tmp_path)
+    result = train_student(
+        teacher, TINY, *few_steps.read_trajectories(teacher, TINY, folder), tmp_path
+    )
     assert result.stopped == "done" and result.step == 4
     assert all(torch.equal(p, before[name]) for name, p in teacher.backbone.named_parameters())
 
@@ -201,16 +227,20 @@ def test_training_makes_the_student_nearer_to_its_teacher(teacher, tmp_path):
         steps=2, teacher_steps=4, trajectories=30, validation=2, training=training
     )
     write_trajectories(teacher, config, tmp_path / "trajectories", say=lambda line: None)
-    pairs, _ = few_steps.read_trajectories(teacher, config, tmp_path / "trajectories")
+    pairs, held = few_steps.read_trajectories(teacher, config, tmp_path / "trajectories")
     batch = pairs.__getitems__(range(30))[0]
 
     def loss(pipe: VisLMPipeline) -> float:
         with torch.no_grad():
             return FewSteps(pipe.fusion, pipe.backbone, levels(config))(batch).item()
 
-    train_student(teacher, config, tmp_path / "trajectories", tmp_path)
+    train_student(teacher, config, pairs, held, tmp_path)
     student = VisLMPipeline.from_pretrained(tmp_path / "pipeline", encoder=teacher.encoder)
     assert loss(student) < 0.7 * loss(teacher)
+    still = replace(config, training=replace(training, steps=1, learning_rate=1e-9))
+    train_student(teacher, still, pairs, held, tmp_path / "more", begin=student)
+    again = VisLMPipeline.from_pretrained(tmp_path / "more/pipeline", encoder=teacher.encoder)
+    assert loss(again) == pytest.approx(loss(student), rel=0.01)
 
 
 def test_a_pipeline_without_settings_of_its_own_takes_the_familys(teacher, tmp_path):
@@ -258,43 +288,47 @@ def test_the_script_goes_all_the_way(teacher, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "judge", lambda prompt, reading: [])  # all that is drawn is right
     teacher.save_pretrained(tmp_path / "teacher")
     results, run = tmp_path / "few_steps.json", tmp_path / "run"
-    sizes = "--trajectories 6 --validation 2 --steps 2 --batch-size 3 --teacher-steps 4 --n 1"
+    sizes = "--trajectories 9 --corrections 5 --validation 2 --steps 2 --batch-size 3 --n 1"
     command = ["few_steps.py", "--pipeline", str(tmp_path / "teacher"), "--run", str(run)]
-    command += [*sizes.split(), "-o", str(results)]
+    command += [*sizes.split(), "--teacher-steps", "4", "-o", str(results)]
     for part in ("0", "1"):  # one half of the shards each, and nothing more
         monkeypatch.setattr(sys, "argv", [*command, "trajectories", "--part", part, "2"])
-        script.main()
+        with pytest.raises(SystemExit, match="0"):
+            script.main()
     assert sorted(path.name for path in run.iterdir()) == ["trajectories"]
-    for stages in (["train", "--student", "own_places"], ["train", "--student", "all_walks"], []):
-        monkeypatch.setattr(sys, "argv", [*command, *stages])
-        script.main()
+    monkeypatch.setattr(sys, "argv", command)
+    script.main()
     rows = json.loads(results.read_text())["rows"]
+    students = [
+        (name, steps, guidance)
+        for stage in ("imitate", "correct")
+        for name, steps, guidance in (
+            (f"{stage}, then teacher", 1, 4.0),
+            (f"{stage}, then teacher", 2, 4.0),
+            (f"{stage}, then teacher", 3, 4.0),
+            (stage, 4, 1.0),
+        )
+    ]
     assert [(row["system"], row["steps"], row["guidance"]) for row in rows] == [
         ("teacher, as it ships", 40, 4.0),
         ("teacher, as it ships", 4, 4.0),
         ("teacher", 4, 4.0),
         ("teacher", 4, 4.0),
-        ("student, all walks", 4, 1.0),
-        ("student, right walks", 4, 1.0),
-        ("student, own places", 4, 1.0),
+        *students,
     ]
     assert all(row["prompts"] == 6 and row["cpu_ms"] > 0 for row in rows)
-    assert all(row["loss"] > 0 and row["held_loss"] > 0 for row in rows[4:])
+    learned = {row["system"]: row for row in rows if "loss" in row}
+    assert all(row["loss"] > 0 and row["held_loss"] > 0 for row in learned.values())
+    assert learned["imitate"]["trajectories"] == 3 and learned["correct"]["trajectories"] == 14
 
 
-def test_a_student_learns_from_the_walks_that_it_is_given(teacher, tmp_path, monkeypatch):
-    folder, seen = tmp_path / "trajectories", []
-    write_trajectories(teacher, TINY, folder, say=lambda line: None)
-    pairs, _ = few_steps.read_trajectories(teacher, TINY, folder)
-    forward = FewSteps.forward
-
-    def watched(self, batch, generator=None):
-        seen.extend(batch["points"] if self.training else [])
-        return forward(self, batch, generator)
-
-    monkeypatch.setattr(FewSteps, "forward", watched)
-    train_student(teacher, TINY, folder, tmp_path / "run", keep=[1, 4])
-    kept = pairs.points[[1, 4]].float()
-    with pytest.raises(ValueError, match="keep names no trajectory"):
-        train_student(teacher, TINY, folder, tmp_path / "other", keep=[])
-    assert seen and all(any(torch.equal(points, one) for one in kept) for points in seen)
+def test_a_student_needs_walks_and_sees_those_that_are_left(teacher, tmp_path):
+    write_trajectories(teacher, TINY, tmp_path, say=lambda line: None)
+    pairs, held = few_steps.read_trajectories(teacher, TINY, tmp_path)
+    some = pairs.only([1, 4]) + held.only([0])
+    assert some.captions == [pairs.captions[1], pairs.captions[4], held.captions[0]]
+    batch = some.__getitems__([2, 0])[0]
+    assert torch.equal(batch["points"][0], held.points[0].float())
+    assert torch.equal(batch["points"][1], pairs.points[1].float())
+    with pytest.raises(ValueError, match="no trajectory is left"):
+        pairs.only([])

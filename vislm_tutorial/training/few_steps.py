@@ -4,6 +4,10 @@ The teacher is a flow of a pipeline. Its guided sampler is deterministic: noise 
 the picture. So the ways from noise to picture are computed once and kept, and the student learns
 them by regression (Luhman & Luhman 2021, "Knowledge distillation in iterative generative models",
 with the guidance folded in as in Meng et al. 2023, "On distillation of guided diffusion models").
+
+A student makes small errors, stands where its teacher never stood, and there it errs more. So a
+second round begins walks as the student goes, lets the teacher take over, and teaches what it did
+(Ross et al. 2011, "DAgger").
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,13 +27,15 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 
 from .._files import replaced_when_complete
 from ..encoders import CachedEncoder, TextEncoder
 from ..generators import FlowGenerator
+from ..generators.base import doubled
 from ..generators.flow import TRAIN_TIMESTEPS
 from ..generators.noise import normal
+from ..losses import guided
 from ..tuning import add_difference, low_rank_difference
 from ..types import Condition, TextStates, TimedCondition
 from .config import TrainingConfig
@@ -58,11 +64,10 @@ class FewStepsConfig:
     teacher_steps: int = 20  # a multiple of K
     guidance_scale: float = 4.0  # the teacher's; the student needs none
     flow_shift: float = 3.0  # m of both: see `levels`
-    trajectories: int = 12_000  # to learn from
+    trajectories: int = 36_000  # to learn from
     validation: int = 256  # further ones, kept apart
     alike: float = 0.2  # share of captions with two to four of one kind, as the teacher had them
     seed: int = 0  # of captions and noise
-    own_places: bool = False  # the student learns from where it stands itself: see `FewSteps`
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
             steps=2000,
@@ -108,39 +113,30 @@ def levels(config: FewStepsConfig) -> list[float]:
 class FewSteps(nn.Module):
     """What is trained: fusion and backbone, on the teacher's points.
 
-    With the teacher's points y_0 (noise), ..., y_K (data) at the levels sigma_k, the student stands
-    at x_k and is asked for the velocity that leads to the teacher's next point:
+    At the teacher's points y_0 (noise), ..., y_K (data), with levels sigma_k, the student is asked
+    for the velocity that leads to the next one:
 
-        L = 1/K sum_k | v(x_k, sigma_k, c) - (x_k - y_{k+1}) / (sigma_k - sigma_{k+1}) |^2.
+        L = mean over k of | v(y_k, sigma_k, c) - (y_k - y_{k+1}) / (sigma_k - sigma_{k+1}) |^2.
 
-    x_k = y_k, so that what is asked for can be told from place and caption. With `own_places` the
-    student walks by itself from x_0 = y_0, without gradient, and should come back to the teacher's
-    way (Ross et al. 2011, "DAgger"), of which it no longer sees where it ran: it learns those of
-    training by heart, and draws worse (benchmarks/few_steps.py).
+    Of a walk that the teacher took over at y_j, what went before is not counted: k >= j.
     """
 
-    def __init__(
-        self,
-        fusion: nn.Module,
-        backbone: nn.Module,
-        levels: Sequence[float],
-        own_places: bool = False,
-    ) -> None:
+    def __init__(self, fusion: nn.Module, backbone: nn.Module, levels: Sequence[float]) -> None:
         super().__init__()
-        self.fusion, self.backbone = fusion, backbone
-        self.levels, self.own_places = tuple(levels), own_places
+        self.fusion, self.backbone, self.levels = fusion, backbone, tuple(levels)
 
     def forward(self, batch: dict, generator: torch.Generator | None = None) -> Tensor:
-        """Scalar loss of `{"points": (B, K + 1, C, h, w), "states": TextStates}`; draws nothing."""
-        points, condition = batch["points"], self.fusion(batch["states"])
-        x, losses = points[:, 0], []
+        """Scalar loss of a batch of `Trajectories`; draws nothing."""
+        points, taken, condition = batch["points"], batch["taken"], self.fusion(batch["states"])
+        errors = []
         for k, (level, following) in enumerate(pairwise(self.levels)):
-            timestep = points.new_full((len(x),), TRAIN_TIMESTEPS * level)
-            velocity = self.backbone(x, timestep, condition.at(timestep))
-            stride, then = level - following, points[:, k + 1]
-            losses.append((velocity - (x - then) / stride).square().mean())
-            x = (x - stride * velocity).detach() if self.own_places else then
-        return torch.stack(losses).mean()
+            rows = (taken <= k).nonzero().squeeze(1)
+            now, then = points[rows, k], points[rows, k + 1]
+            timestep = points.new_full((len(rows),), TRAIN_TIMESTEPS * level)
+            velocity = self.backbone(now, timestep, condition[rows].at(timestep))
+            asked = (now - then) / (level - following)
+            errors.append((velocity - asked).square().flatten(1).mean(dim=1))
+        return torch.cat(errors).mean()
 
 
 # The teacher's ways, from noise to data
@@ -154,12 +150,38 @@ def captions_of(config: FewStepsConfig) -> list[str]:
 
 
 @torch.no_grad()
+def walk(
+    flow: FlowGenerator,
+    condition: Condition | TimedCondition,
+    x: Tensor,
+    sigmas: Sequence[float],
+    unconditional: Condition | TimedCondition | None = None,
+    guidance_scale: float = 1.0,
+) -> Tensor:
+    """Euler's places from x (B, C, h, w) at sigmas[0] on: (B, len(sigmas), C, h, w), x the first.
+
+    Like `FlowGenerator.sample`, from any level to any other.
+    """
+    condition, places = doubled(condition, unconditional, guidance_scale), [x]
+    for level, following in pairwise(sigmas):
+        x = places[-1]
+        twice = torch.cat([x, x]) if guidance_scale != 1.0 else x
+        timestep = x.new_full((len(twice),), TRAIN_TIMESTEPS * level)
+        velocity = flow.backbone(twice, timestep, condition.at(timestep))
+        if guidance_scale != 1.0:
+            with_caption, without = velocity.chunk(2)
+            velocity = guided(without, with_caption, guidance_scale)
+        places.append(x - (level - following) * velocity)
+    return torch.stack(places, dim=1)
+
+
 def trajectories(
     flow: FlowGenerator,
     condition: Condition | TimedCondition,
     unconditional: Condition | TimedCondition,
     seeds: Sequence[int],
     config: FewStepsConfig,
+    led: Tensor | None = None,
 ) -> Tensor:
     """What the teacher passes on its way: (B, K + 1, C, h, w), at the levels of the student.
 
@@ -168,26 +190,21 @@ def trajectories(
         condition: of B captions.
         unconditional: of the empty caption.
         seeds: B, each of the noise that one begins from.
+        led: (B, j + 1, C, h, w), where a student went first; the teacher takes over at the last.
     """
-    flow = flow.behind(None)  # latents are not decoded
-    shape = (flow.backbone.config.in_channels, *2 * (flow.backbone.config.sample_size,))
-    points = [normal((len(condition), *shape), _generators(seeds), condition)]
-    each = config.teacher_steps // config.steps
+    if led is None:
+        led = starts(flow, condition, seeds)[:, None]
+    each, after = config.teacher_steps // config.steps, led.shape[1] - 1
+    sigmas = levels(replace(config, steps=config.teacher_steps))[after * each :]
+    places = walk(flow, condition, led[:, -1], sigmas, unconditional, config.guidance_scale)
+    return torch.cat([led, places[:, each::each]], dim=1)
 
-    def keep(number: int, timestep: Tensor, x: Tensor) -> None:
-        if (number + 1) % each == 0:
-            points.append(x)
 
-    flow.sample(
-        condition,
-        unconditional,
-        config.guidance_scale,
-        config.teacher_steps,
-        FlowMatchEulerDiscreteScheduler(TRAIN_TIMESTEPS, shift=config.flow_shift),
-        _generators(seeds),
-        keep,
-    )
-    return torch.stack(points, dim=1)
+def starts(flow: FlowGenerator, condition: Condition, seeds: Sequence[int]) -> Tensor:
+    """The noise that each seed stands for: (B, C, h, w)."""
+    side, channels = flow.backbone.config.sample_size, flow.backbone.config.in_channels
+    noise = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return normal((len(condition), channels, side, side), noise, condition)
 
 
 def write_trajectories(
@@ -197,23 +214,29 @@ def write_trajectories(
     part: tuple[int, int] = (0, 1),
     minutes: float = 0.0,
     say: Callable[[str], None] = print,
+    student: VisLMPipeline | None = None,
 ) -> bool:
     """Compute what is missing in `folder`, shard by shard; whether all of this part is there.
 
     Args:
+        student: goes first, 1 to K - 1 steps (the number changes from shard to shard), before the
+            teacher takes over; None: the teacher walks all the way.
         part: (i, n): every n-th shard from the i-th on, so that n processes share the work.
         minutes: begin no shard after so long; 0: no limit.
 
     Raises:
-        ValueError: if a shard there is of another teacher, or of other settings.
+        ValueError: if a shard there is of another teacher or student, or of other settings, or if
+            the student has no step but its last.
     """
+    if student is not None and config.steps == 1:
+        raise ValueError("a student of one step leaves its teacher nothing to take over.")
     folder, start = Path(folder), time.monotonic()
     if not isinstance(pipe.generator, FlowGenerator):
         raise ValueError(f"the teacher is a {type(pipe.generator).__name__}; expected a flow.")
     captions, reader = captions_of(config), _reader(pipe.encoder)
     reader.encode([""])
     shards = _shards(config)[part[0] :: part[1]]
-    stamp = _stamp(pipe, config)
+    stamp = _stamp(pipe, config, student)
     for done, (number, rows) in enumerate(shards):
         path = folder / f"{number:05d}.safetensors"
         if path.is_file():
@@ -222,13 +245,21 @@ def write_trajectories(
         if minutes and time.monotonic() - start > 60 * minutes:
             say(f"trajectories: {done} of {len(shards)} shards; the same command goes on")
             return False
+        seeds = [derive_seed("trajectory", config.seed, row) for row in rows]
         with torch.no_grad():
             states = reader.encode([captions[row] for row in rows] + [""])
-            condition = pipe.fusion(states.to(pipe.device, pipe.fusion.dtype))
-        seeds = [derive_seed("trajectory", config.seed, row) for row in rows]
-        points = trajectories(pipe.generator, condition[:-1], condition[-1:], seeds, config)
+            states = states.to(pipe.device, pipe.fusion.dtype)
+            condition, led = pipe.fusion(states), None
+            if student is not None:
+                own = student.fusion(states)[:-1]
+                noise = starts(student.generator, own, seeds)
+                first = levels(config)[: 2 + number % (config.steps - 1)]
+                led = walk(student.generator, own, noise, first)
+        points = trajectories(pipe.generator, condition[:-1], condition[-1:], seeds, config, led)
+        taken = torch.full((len(rows),), 0 if led is None else led.shape[1] - 1)
         with replaced_when_complete(path) as temporary:
-            save_file({"points": points.half().cpu()}, temporary, {"settings": stamp})
+            tensors = {"points": points.half().cpu(), "taken": taken}
+            save_file(tensors, temporary, {"settings": stamp})
         say(f"trajectories: {done + 1} of {len(shards)} shards, {_pace(start)}")
     return True
 
@@ -236,30 +267,55 @@ def write_trajectories(
 class Trajectories(Dataset):
     """Trajectories with the states of their captions; use `collate=first`.
 
-    A batch is `{"points": (B, K + 1, C, h, w) float32, "states": TextStates}`.
+    A batch is `{"points": (B, K + 1, C, h, w) float32, "taken": (B,) int64, "states": TextStates}`;
+    from point number `taken` on the teacher walked.
     """
 
-    def __init__(self, points: Tensor, captions: Sequence[str], encoder) -> None:
-        self.points, self.captions, self.encoder = points, captions, encoder
+    def __init__(
+        self, points: Tensor, taken: Tensor, captions: Sequence[str], encoder: TextEncoder
+    ) -> None:
+        self.points, self.taken, self.captions = points, taken, list(captions)
+        self.encoder = encoder
 
     def __len__(self) -> int:
         return len(self.points)
 
     def __getitems__(self, rows: Sequence[int]) -> list[dict[str, Tensor | TextStates]]:
-        states = self.encoder.encode([self.captions[row] for row in rows])
-        return [{"points": self.points[list(rows)].float(), "states": states}]
+        some = self.only(rows)
+        states = self.encoder.encode(some.captions)
+        return [{"points": some.points.float(), "taken": some.taken, "states": states}]
+
+    def only(self, rows: Sequence[int]) -> Trajectories:
+        """Some of them.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        rows = list(rows)
+        if not rows:
+            raise ValueError("no trajectory is left; a student needs some to learn from.")
+        captions = [self.captions[row] for row in rows]
+        return Trajectories(self.points[rows], self.taken[rows], captions, self.encoder)
+
+    def __add__(self, other: Trajectories) -> Trajectories:
+        points = torch.cat([self.points, other.points])
+        taken = torch.cat([self.taken, other.taken])
+        return Trajectories(points, taken, self.captions + other.captions, self.encoder)
 
 
 def read_trajectories(
-    pipe: VisLMPipeline, config: FewStepsConfig, folder: str | Path
+    pipe: VisLMPipeline,
+    config: FewStepsConfig,
+    folder: str | Path,
+    student: VisLMPipeline | None = None,
 ) -> tuple[Trajectories, Trajectories]:
     """Those to learn from and those kept apart, from the shards in `folder`.
 
     Raises:
         FileNotFoundError: if shards are missing.
-        ValueError: if one is of another teacher, or of other settings.
+        ValueError: if one is of another teacher or student, or of other settings.
     """
-    parts, stamp = [], _stamp(pipe, config)
+    points, taken, stamp = [], [], _stamp(pipe, config, student)
     for number, _ in _shards(config):
         path = Path(folder) / f"{number:05d}.safetensors"
         if not path.is_file():
@@ -268,16 +324,14 @@ def read_trajectories(
             )
         _check_stamp(path, stamp)
         with safe_open(path, framework="pt") as file:
-            parts.append(file.get_tensor("points"))
-    held, total = config.validation, config.validation + config.trajectories
-    points, captions = torch.cat(parts)[:total], captions_of(config)[:total]
-    reader = _reader(pipe.encoder)
+            points.append(file.get_tensor("points"))
+            taken.append(file.get_tensor("taken"))
+    reader, captions = _reader(pipe.encoder), captions_of(config)
     if isinstance(reader, CachedEncoder):
         reader.encode_many(captions, progress=False)
-    return (
-        Trajectories(points[held:], captions[held:], reader),
-        Trajectories(points[:held], captions[:held], reader),
-    )
+    every = Trajectories(torch.cat(points), torch.cat(taken), captions, reader)
+    held, total = config.validation, config.validation + config.trajectories
+    return every.only(range(held, total)), every.only(range(held))
 
 
 # The student
@@ -286,37 +340,28 @@ def read_trajectories(
 def train_student(
     pipe: VisLMPipeline,
     config: FewStepsConfig,
-    trajectories: str | Path,
+    pairs: Trajectories,
+    held: Trajectories,
     run_dir: str | Path,
     minutes: float = 0.0,
-    keep: Sequence[int] | None = None,
+    begin: VisLMPipeline | None = None,
 ) -> TrainingResult:
-    """Learn from the trajectories, beginning as the teacher; resumable.
+    """Learn from the trajectories; resumable.
 
     `run_dir/pipeline` then holds the student, a pipeline like any other that draws in K steps
     with guidance 1 unless told otherwise.
 
     Args:
         pipe: the teacher; it stays as it is.
-        trajectories: the folder of `write_trajectories`.
+        pairs: to learn from.
+        held: kept apart, for the loss that is logged as validation/loss.
         minutes: stop after so long, resumable; 0: no limit.
-        keep: which trajectories to learn from, of those that are not kept apart; None: all.
-
-    Raises:
-        ValueError: if none is kept, or as `read_trajectories`.
+        begin: what the student is at first; None: its teacher.
     """
-    run_dir = Path(run_dir)
-    pairs, held = read_trajectories(pipe, config, trajectories)
-    if keep is not None:
-        if not keep:
-            raise ValueError("keep names no trajectory; a student needs some to learn from.")
-        pairs = Subset(pairs, keep)
-    parts = copy.deepcopy(pipe.fusion), copy.deepcopy(pipe.backbone)
-    model = FewSteps(*parts, levels(config), config.own_places)
+    run_dir, begin = Path(run_dir), begin or pipe
+    model = FewSteps(copy.deepcopy(begin.fusion), copy.deepcopy(begin.backbone), levels(config))
     model.float().requires_grad_(True)
-    training = config.training
-    if minutes:
-        training = TrainingConfig(**{**asdict(training), "max_minutes": minutes})
+    training = replace(config.training, max_minutes=minutes) if minutes else config.training
     apart = held.__getitems__(range(len(held)))[0]
 
     @torch.no_grad()
@@ -334,8 +379,7 @@ def train_student(
         validate=validate,
         meta={
             "stage": "few_steps",
-            "settings": json.loads(_stamp(pipe, config)),
-            "own_places": config.own_places,
+            "settings": json.loads(_stamp(pipe, config, None if begin is pipe else begin)),
             "trajectories": len(pairs),
         },
     )
@@ -408,11 +452,13 @@ def _shards(config: FewStepsConfig) -> list[tuple[int, range]]:
     return [(i, range(i * SHARD, (i + 1) * SHARD)) for i in range(number)]
 
 
-def _stamp(pipe: VisLMPipeline, config: FewStepsConfig) -> str:
+def _stamp(pipe: VisLMPipeline, config: FewStepsConfig, student: VisLMPipeline | None) -> str:
     """What decides about a trajectory, as JSON."""
     names = ("steps", "teacher_steps", "guidance_scale", "flow_shift", "alike", "seed")
-    settings = {name: getattr(config, name) for name in names}
-    return json.dumps({**settings, "teacher": _digest(pipe)}, sort_keys=True)
+    settings = {name: getattr(config, name) for name in names} | {"teacher": _digest(pipe)}
+    if student is not None:
+        settings["student"] = _digest(student)
+    return json.dumps(settings, sort_keys=True)
 
 
 def _digest(pipe: VisLMPipeline) -> str:
@@ -436,10 +482,6 @@ def _check_stamp(path: Path, stamp: str) -> None:
 
 def _reader(encoder: TextEncoder) -> CachedEncoder | TextEncoder:
     return CachedEncoder(encoder) if encoder.tuning is None else encoder
-
-
-def _generators(seeds: Sequence[int]) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 def _pace(start: float) -> str:
