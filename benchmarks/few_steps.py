@@ -23,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vislm_tutorial import VisLMPipeline
 from vislm_tutorial.data.parsing import read
@@ -37,7 +38,6 @@ from vislm_tutorial.training.few_steps import (
     read_trajectories,
     starts,
     train_student,
-    trajectories,
     walk,
     write_trajectories,
 )
@@ -47,34 +47,43 @@ IMITATE, CORRECT = 2000, 3000  # updates
 CORRECTIONS = 12_000  # walks that the student begins
 SEED = 1  # of the prompts, as in sampling.py: not those of `vislm evaluate`
 
-Draw = Callable[[list[str], int], torch.Tensor]
+Draw = Callable[[list[str], int], Tensor]
 
 
 def drawn_by(pipe: VisLMPipeline, **settings) -> Draw:
     """What the pipeline draws for captions and a seed."""
     pipe.set_progress_bar_config(disable=True)
 
-    def draw(captions: list[str], seed: int) -> torch.Tensor:
+    def draw(captions: list[str], seed: int) -> Tensor:
         noise = torch.Generator().manual_seed(seed)
         return pipe(captions, generator=noise, output_type="pt", **settings).images
 
     return draw
 
 
-def taken_over(
-    teacher: VisLMPipeline, student: VisLMPipeline, after: int, config: FewStepsConfig
-) -> Draw:
-    """What is drawn when the student takes its first steps and the teacher the rest."""
+def relay(first: VisLMPipeline, second: VisLMPipeline, after: int, config: FewStepsConfig) -> Draw:
+    """What is drawn when the one goes `after` of the student's K steps and the other the rest.
+
+    Who draws with guidance is the teacher, and takes several steps for one of the student's.
+    """
+
+    def steps_of(pipe: VisLMPipeline, captions: list[str], x: Tensor, begin: int, end: int):
+        (condition, empty), flow = pipe.encode_prompt(captions), pipe.generator
+        if flow.settings["guidance_scale"] == 1:
+            return walk(flow, condition, x, levels(config)[begin : end + 1])[:, -1]
+        each = config.teacher_steps // config.steps
+        fine = levels(replace(config, steps=config.teacher_steps))
+        some = fine[begin * each : end * each + 1]
+        return walk(flow, condition, x, some, empty, config.guidance_scale)[:, -1]
 
     @torch.no_grad()
-    def draw(captions: list[str], seed: int) -> torch.Tensor:
-        condition, empty = teacher.encode_prompt(captions)
-        own, _ = student.encode_prompt(captions)
+    def draw(captions: list[str], seed: int) -> Tensor:
         seeds = [derive_seed("few_steps", seed, row) for row in range(len(captions))]
-        noise = starts(student.generator, own, seeds)
-        led = walk(student.generator, own, noise, levels(config)[: after + 1])
-        points = trajectories(teacher.generator, condition, empty, seeds, config, led)
-        return teacher.generator.autoencoder.decode(points[:, -1])
+        condition, _ = first.encode_prompt(captions)
+        x = starts(first.generator, condition, seeds)
+        x = steps_of(first, captions, x, 0, after)
+        x = steps_of(second, captions, x, after, config.steps)
+        return second.generator.autoencoder.decode(x)
 
     return draw
 
@@ -83,7 +92,7 @@ def score(name: str, draw: Draw, steps: int, guidance: float, n: int) -> dict:
     """One row: who draws how, its score with interval, single objects, and CPU time a picture."""
     drawing = 0.0
 
-    def timed(captions: list[str], seed: int) -> torch.Tensor:
+    def timed(captions: list[str], seed: int) -> Tensor:
         nonlocal drawing
         start = time.process_time()
         images = draw(captions, seed)
@@ -118,7 +127,10 @@ def lessons(run: Path) -> dict:
 
 
 def rows(teacher: VisLMPipeline, runs: Path, config: FewStepsConfig, n: int) -> Iterator[dict]:
-    """Teacher, what it does in the students' few steps, and the students that are there."""
+    """Teacher, what it does in the students' few steps, and the students that are there.
+
+    In a row of a relay, "steps" are those of the first.
+    """
 
     def asked(name: str, pipe: VisLMPipeline, **settings) -> dict:
         own = pipe.generator.settings | settings
@@ -134,9 +146,12 @@ def rows(teacher: VisLMPipeline, runs: Path, config: FewStepsConfig, n: int) -> 
         if (runs / stage / "pipeline").is_dir():
             student = VisLMPipeline.from_pretrained(runs / stage / "pipeline")
             for after in range(1, config.steps):
-                draw = taken_over(teacher, student, after, config)
-                name = f"{stage}, then teacher"
-                yield score(name, draw, after, config.guidance_scale, n)
+                for first, second in ((student, teacher), (teacher, student)):
+                    draw = relay(first, second, after, config)
+                    name = (
+                        f"{stage}, then teacher" if first is student else f"teacher, then {stage}"
+                    )
+                    yield score(name, draw, after, config.guidance_scale, n)
             yield asked(stage, student) | lessons(runs / stage)
 
 

@@ -280,11 +280,36 @@ def test_a_student_is_kept_as_what_it_learned_beyond_its_teacher(teacher, tmp_pa
         few_steps.open_student(teacher, tmp_path / "other.safetensors")
 
 
-def test_the_script_goes_all_the_way(teacher, tmp_path, monkeypatch):
+@pytest.fixture
+def script():
     path = Path(__file__).parents[2] / "benchmarks" / "few_steps.py"
     spec = importlib.util.spec_from_file_location("few_steps_script", path)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    return script
+
+
+def test_in_a_relay_each_goes_its_part(teacher, script):
+    """A student that is its teacher without guidance, of one step fewer a level."""
+    parts = FewSteps(teacher.fusion, teacher.backbone, levels(TINY))
+    student = student_pipeline(teacher, parts, TINY)
+    captions = ["a red circle", "two blue squares"]
+    condition, empty = teacher.encode_prompt(captions)
+    seeds = [script.derive_seed("few_steps", 7, row) for row in range(2)]
+    x = few_steps.starts(teacher.generator, condition, seeds)
+    fine = levels(replace(TINY, steps=4))
+    one = few_steps.walk(student.generator, condition, x, levels(TINY)[:2])[:, -1]
+    two = few_steps.walk(teacher.generator, condition, one, fine[2:], empty, TINY.guidance_scale)
+    decode = teacher.generator.autoencoder.decode
+    drawn = script.relay(student, teacher, 1, TINY)(captions, 7)
+    torch.testing.assert_close(drawn, decode(two[:, -1]))
+    one = few_steps.walk(teacher.generator, condition, x, fine[:3], empty, TINY.guidance_scale)
+    two = few_steps.walk(student.generator, condition, one[:, -1], levels(TINY)[1:])
+    drawn = script.relay(teacher, student, 1, TINY)(captions, 7)
+    torch.testing.assert_close(drawn, decode(two[:, -1]))
+
+
+def test_the_script_goes_all_the_way(teacher, script, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "judge", lambda prompt, reading: [])  # all that is drawn is right
     teacher.save_pretrained(tmp_path / "teacher")
     results, run = tmp_path / "few_steps.json", tmp_path / "run"
@@ -299,16 +324,12 @@ def test_the_script_goes_all_the_way(teacher, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", command)
     script.main()
     rows = json.loads(results.read_text())["rows"]
-    students = [
-        (name, steps, guidance)
-        for stage in ("imitate", "correct")
-        for name, steps, guidance in (
-            (f"{stage}, then teacher", 1, 4.0),
-            (f"{stage}, then teacher", 2, 4.0),
-            (f"{stage}, then teacher", 3, 4.0),
-            (stage, 4, 1.0),
-        )
-    ]
+    students = []
+    for stage in ("imitate", "correct"):
+        for after in (1, 2, 3):
+            students += [(f"{stage}, then teacher", after, 4.0)]
+            students += [(f"teacher, then {stage}", after, 4.0)]
+        students += [(stage, 4, 1.0)]
     assert [(row["system"], row["steps"], row["guidance"]) for row in rows] == [
         ("teacher, as it ships", 40, 4.0),
         ("teacher, as it ships", 4, 4.0),
