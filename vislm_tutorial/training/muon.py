@@ -1,8 +1,8 @@
 """Muon: steps whose singular values are all about equal, so no direction of a matrix is left out.
 
-torch.optim.Muon takes matrices only and computes in bfloat16, which is some 200 times slower than
-float32 on a CPU. Here kernels are matrices too, all other parameters get AdamW in the same
-optimiser, and the arithmetic is float32 where there is no GPU.
+torch.optim.Muon takes matrices only and computes in bfloat16, some 200 times slower than float32 on
+a CPU without instructions for it. Here kernels are matrices too, all other parameters get AdamW in
+the same optimiser, and the arithmetic is float32 where there is no GPU.
 """
 
 from __future__ import annotations
