@@ -4,9 +4,10 @@
     python benchmarks/few_steps.py imitate          a student of the first third of them
     python benchmarks/few_steps.py corrections      it goes first, then the teacher takes over
     python benchmarks/few_steps.py correct          it goes on learning, from all that ended right
-    python benchmarks/few_steps.py score -o book/results/few_steps.json
+    python benchmarks/few_steps.py ship             what it learned, as the book's weights
+    python benchmarks/few_steps.py score
 
-Each command goes on where it stopped, and without a name all five follow each other. `--part 0 2`
+Each command goes on where it stopped, and without a name all six follow each other. `--part 0 2`
 and `--part 1 2` share the trajectories or the corrections between two processes. A student is in
 `runs/few_steps/STAGE`, whose `pipeline` `VisLMPipeline.from_pretrained` opens.
 """
@@ -19,10 +20,11 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from rows import Table
 from torch import Tensor
 
 from vislm_tutorial import VisLMPipeline
@@ -30,21 +32,24 @@ from vislm_tutorial.data.parsing import read
 from vislm_tutorial.evaluation import GENEVAL_TASKS, evaluate
 from vislm_tutorial.evaluation.exact_eval import judge
 from vislm_tutorial.serving.wording import understood
-from vislm_tutorial.training.data import derive_seed
 from vislm_tutorial.training.few_steps import (
     FewStepsConfig,
     Trajectories,
     levels,
+    open_student,
     read_trajectories,
-    starts,
+    save_student,
     train_student,
     walk,
     write_trajectories,
 )
 
-STAGES = ("trajectories", "imitate", "corrections", "correct", "score")
+STAGES = ("trajectories", "imitate", "corrections", "correct", "ship", "score")
 IMITATE, CORRECT = 2000, 3000  # updates
 CORRECTIONS = 12_000  # walks that the student begins
+RANK = 64  # of the shipped student's differences from its teacher
+SHIPPED = Path(__file__).parents[1] / "book" / "weights" / "few_steps" / "student.safetensors"
+RESULTS = Path(__file__).parents[1] / "book" / "results" / "few_steps.json"
 SEED = 1  # of the prompts, as in sampling.py: not those of `vislm evaluate`
 
 Draw = Callable[[list[str], int], Tensor]
@@ -78,9 +83,8 @@ def relay(first: VisLMPipeline, second: VisLMPipeline, after: int, config: FewSt
 
     @torch.no_grad()
     def draw(captions: list[str], seed: int) -> Tensor:
-        seeds = [derive_seed("few_steps", seed, row) for row in range(len(captions))]
-        condition, _ = first.encode_prompt(captions)
-        x = starts(first.generator, condition, seeds)
+        flow, (condition, _) = first.generator, first.encode_prompt(captions)
+        x = flow.noise(condition, torch.Generator().manual_seed(seed))  # as a pipeline begins
         x = steps_of(first, captions, x, 0, after)
         x = steps_of(second, captions, x, after, config.steps)
         return second.generator.autoencoder.decode(x)
@@ -88,29 +92,40 @@ def relay(first: VisLMPipeline, second: VisLMPipeline, after: int, config: FewSt
     return draw
 
 
-def score(name: str, draw: Draw, steps: int, guidance: float, n: int) -> dict:
-    """One row: who draws how, its score with interval, single objects, and CPU time a picture."""
-    drawing = 0.0
+@dataclass(frozen=True)
+class Contestant:
+    """Who draws how; in a relay `steps` are those of the first."""
 
-    def timed(captions: list[str], seed: int) -> Tensor:
-        nonlocal drawing
-        start = time.process_time()
-        images = draw(captions, seed)
-        drawing += time.process_time() - start
-        return images
+    system: str
+    steps: int
+    guidance: float
+    draw: Draw
+    learned: dict = field(default_factory=dict)  # of a student: from what, and how well
 
-    result = evaluate(timed, GENEVAL_TASKS, n=n, seed=SEED)
-    return {
-        "system": name,
-        "steps": steps,
-        "guidance": guidance,
-        "score": round(result.overall.value, 4),
-        "low": round(result.overall.low, 4),
-        "high": round(result.overall.high, 4),
-        "single": round(result.scores["single_object"].value, 4),
-        "prompts": result.overall.n,
-        "cpu_ms": round(1000 * drawing / result.overall.n, 1),
-    }
+    def row(self, n: int) -> dict:
+        """Its score with interval, which prompts are right, and CPU time a picture."""
+        drawing = 0.0
+
+        def timed(captions: list[str], seed: int) -> Tensor:
+            nonlocal drawing
+            start = time.process_time()
+            images = self.draw(captions, seed)
+            drawing += time.process_time() - start
+            return images
+
+        result = evaluate(timed, GENEVAL_TASKS, n=n, seed=SEED)
+        return {
+            "system": self.system,
+            "steps": self.steps,
+            "guidance": self.guidance,
+            "score": round(result.overall.value, 4),
+            "low": round(result.overall.low, 4),
+            "high": round(result.overall.high, 4),
+            "prompts": result.overall.n,
+            "cpu_ms": round(1000 * drawing / result.overall.n, 1),
+            **self.learned,
+            "right": "".join(str(int(one.correct)) for one in result.results),
+        }
 
 
 def lessons(run: Path) -> dict:
@@ -126,16 +141,15 @@ def lessons(run: Path) -> dict:
     }
 
 
-def rows(teacher: VisLMPipeline, runs: Path, config: FewStepsConfig, n: int) -> Iterator[dict]:
-    """Teacher, what it does in the students' few steps, and the students that are there.
+def contestants(
+    teacher: VisLMPipeline, runs: Path, shipped: Path, config: FewStepsConfig
+) -> Iterator[Contestant]:
+    """Teacher, what it does in the students' few steps, and the students that are there."""
 
-    In a row of a relay, "steps" are those of the first.
-    """
-
-    def asked(name: str, pipe: VisLMPipeline, **settings) -> dict:
+    def asked(name: str, pipe: VisLMPipeline, learned: dict | None = None, **settings):
         own = pipe.generator.settings | settings
         steps, guidance = own["num_inference_steps"], own["guidance_scale"]
-        return score(name, drawn_by(pipe, **settings), steps, guidance, n)
+        return Contestant(name, steps, guidance, drawn_by(pipe, **settings), learned or {})
 
     euler = {"scheduler": "euler", "guidance_scale": config.guidance_scale}
     yield asked("teacher, as it ships", teacher)
@@ -144,15 +158,33 @@ def rows(teacher: VisLMPipeline, runs: Path, config: FewStepsConfig, n: int) -> 
     yield asked("teacher", teacher, **euler, num_inference_steps=config.steps)
     for stage in ("imitate", "correct"):
         if (runs / stage / "pipeline").is_dir():
-            student = VisLMPipeline.from_pretrained(runs / stage / "pipeline")
-            for after in range(1, config.steps):
-                for first, second in ((student, teacher), (teacher, student)):
-                    draw = relay(first, second, after, config)
-                    name = (
-                        f"{stage}, then teacher" if first is student else f"teacher, then {stage}"
-                    )
-                    yield score(name, draw, after, config.guidance_scale, n)
-            yield asked(stage, student) | lessons(runs / stage)
+            both = {"teacher": teacher}
+            both[stage] = VisLMPipeline.from_pretrained(runs / stage / "pipeline")
+            for first, second in ((stage, "teacher"), ("teacher", stage)):
+                for after in range(1, config.steps):
+                    draw = relay(both[first], both[second], after, config)
+                    yield Contestant(f"{first}, then {second}", after, config.guidance_scale, draw)
+            yield asked(stage, both[stage], lessons(runs / stage))
+    if shipped.is_file():
+        yield asked("shipped", open_student(teacher, shipped))
+
+
+def score(options: argparse.Namespace, teacher: VisLMPipeline, config: FewStepsConfig) -> None:
+    """Rows of all contestants that have none yet."""
+    found = list(contestants(teacher, options.run, options.shipped, config))
+    places = [(one.system, one.steps) for one in found]
+    command = shlex.join(["python", "benchmarks/few_steps.py", *sys.argv[1:]])
+    table = Table(
+        options.output,
+        options.run / "scores.lock",
+        {"n": options.n},
+        order=lambda row: places.index((row["system"], row["steps"])),
+        header={"command": command},
+    )
+    for one in found:
+        if (one.system, one.steps) not in {(r["system"], r["steps"]) for r in table.rows()}:
+            table.add(row := one.row(options.n))
+            print(f"{one.system}, {one.steps} steps: {row['score']:.3f}", flush=True)
 
 
 def right_ones(teacher: VisLMPipeline, walks: Trajectories) -> Trajectories:
@@ -187,8 +219,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="updates of a student")
     parser.add_argument("--batch-size", type=int, help="trajectories an update")
     parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--shipped", type=Path, default=SHIPPED, help="the file that is shipped")
     parser.add_argument("--n", type=int, default=100, help="prompts a task (default 100)")
-    parser.add_argument("-o", "--output", type=Path, help="write the scores to this JSON file")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS, help="file of the scores")
     options = parser.parse_args()
     if unknown := set(options.stages) - set(STAGES):
         parser.error(f"no stage {', '.join(sorted(unknown))}; choose some of {', '.join(STAGES)}")
@@ -219,16 +252,12 @@ def main() -> None:
         more, _ = read_trajectories(teacher, again, some, student)
         pairs = right_ones(teacher, pairs) + right_ones(teacher, more)
         learn(teacher, options, "correct", pairs, held, student)
+    if "ship" in stages:
+        learned = VisLMPipeline.from_pretrained(options.run / "correct" / "pipeline")
+        options.shipped.parent.mkdir(parents=True, exist_ok=True)
+        save_student(learned, teacher, options.shipped, RANK)
     if "score" in stages:
-        found = []
-        for row in rows(teacher, options.run, config, options.n):
-            found.append(row)
-            print(json.dumps(row), flush=True)
-        if options.output:
-            command = shlex.join(["python", "benchmarks/few_steps.py", *sys.argv[1:]])
-            text = json.dumps({"command": command, "rows": found}, indent=1)
-            options.output.parent.mkdir(parents=True, exist_ok=True)
-            options.output.write_text(text + "\n", encoding="utf-8")
+        score(options, teacher, config)
 
 
 def configured(options: argparse.Namespace, steps: int = IMITATE) -> FewStepsConfig:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import sys
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from types import SimpleNamespace
 
+import few_steps as script
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
@@ -280,23 +279,13 @@ def test_a_student_is_kept_as_what_it_learned_beyond_its_teacher(teacher, tmp_pa
         few_steps.open_student(teacher, tmp_path / "other.safetensors")
 
 
-@pytest.fixture
-def script():
-    path = Path(__file__).parents[2] / "benchmarks" / "few_steps.py"
-    spec = importlib.util.spec_from_file_location("few_steps_script", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
-
-
-def test_in_a_relay_each_goes_its_part(teacher, script):
+def test_in_a_relay_each_goes_its_part(teacher):
     """A student that is its teacher without guidance, of one step fewer a level."""
     parts = FewSteps(teacher.fusion, teacher.backbone, levels(TINY))
     student = student_pipeline(teacher, parts, TINY)
     captions = ["a red circle", "two blue squares"]
     condition, empty = teacher.encode_prompt(captions)
-    seeds = [script.derive_seed("few_steps", 7, row) for row in range(2)]
-    x = few_steps.starts(teacher.generator, condition, seeds)
+    x = teacher.generator.noise(condition, torch.Generator().manual_seed(7))
     fine = levels(replace(TINY, steps=4))
     one = few_steps.walk(student.generator, condition, x, levels(TINY)[:2])[:, -1]
     two = few_steps.walk(teacher.generator, condition, one, fine[2:], empty, TINY.guidance_scale)
@@ -307,15 +296,18 @@ def test_in_a_relay_each_goes_its_part(teacher, script):
     two = few_steps.walk(student.generator, condition, one[:, -1], levels(TINY)[1:])
     drawn = script.relay(teacher, student, 1, TINY)(captions, 7)
     torch.testing.assert_close(drawn, decode(two[:, -1]))
+    alone = script.drawn_by(student)(captions, 7)  # from the same noise
+    torch.testing.assert_close(script.relay(student, student, 1, TINY)(captions, 7), alone)
 
 
-def test_the_script_goes_all_the_way(teacher, script, tmp_path, monkeypatch):
+def test_the_script_goes_all_the_way(teacher, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "judge", lambda prompt, reading: [])  # all that is drawn is right
     teacher.save_pretrained(tmp_path / "teacher")
     results, run = tmp_path / "few_steps.json", tmp_path / "run"
     sizes = "--trajectories 9 --corrections 5 --validation 2 --steps 2 --batch-size 3 --n 1"
     command = ["few_steps.py", "--pipeline", str(tmp_path / "teacher"), "--run", str(run)]
-    command += [*sizes.split(), "--teacher-steps", "4", "-o", str(results)]
+    command += [*sizes.split(), "--teacher-steps", "8", "-o", str(results)]
+    command += ["--shipped", str(tmp_path / "student.safetensors")]
     for part in ("0", "1"):  # one half of the shards each, and nothing more
         monkeypatch.setattr(sys, "argv", [*command, "trajectories", "--part", part, "2"])
         with pytest.raises(SystemExit, match="0"):
@@ -326,18 +318,19 @@ def test_the_script_goes_all_the_way(teacher, script, tmp_path, monkeypatch):
     rows = json.loads(results.read_text())["rows"]
     students = []
     for stage in ("imitate", "correct"):
-        for after in (1, 2, 3):
-            students += [(f"{stage}, then teacher", after, 4.0)]
-            students += [(f"teacher, then {stage}", after, 4.0)]
+        students += [(f"{stage}, then teacher", after, 4.0) for after in (1, 2, 3)]
+        students += [(f"teacher, then {stage}", after, 4.0) for after in (1, 2, 3)]
         students += [(stage, 4, 1.0)]
     assert [(row["system"], row["steps"], row["guidance"]) for row in rows] == [
         ("teacher, as it ships", 40, 4.0),
-        ("teacher, as it ships", 4, 4.0),
-        ("teacher", 4, 4.0),
+        ("teacher, as it ships", 8, 4.0),
+        ("teacher", 8, 4.0),
         ("teacher", 4, 4.0),
         *students,
+        ("shipped", 4, 1.0),
     ]
     assert all(row["prompts"] == 6 and row["cpu_ms"] > 0 for row in rows)
+    assert all(row["right"] == "000000" for row in rows)
     learned = {row["system"]: row for row in rows if "loss" in row}
     assert all(row["loss"] > 0 and row["held_loss"] > 0 for row in learned.values())
     assert learned["imitate"]["trajectories"] == 3 and learned["correct"]["trajectories"] == 14

@@ -112,7 +112,7 @@ class FlowGenerator(Generator):
         """
         guide, batch = guidance_scale != 1.0, len(condition)
         condition = doubled(condition, unconditional, guidance_scale)
-        x = normal(self._shape(batch), generator, condition)
+        x = self.noise(condition[:batch], generator)
         scheduler = scheduler or FlowMatchEulerDiscreteScheduler(TRAIN_TIMESTEPS)
         _set_steps(scheduler, num_inference_steps, x.device)
         takes_noise = "generator" in inspect.signature(scheduler.step).parameters
@@ -129,9 +129,11 @@ class FlowGenerator(Generator):
             x = x if replaced is None else replaced
         return x.clamp(-1, 1) if self.autoencoder is None else self.autoencoder.decode(x)
 
-    def _shape(self, batch: int) -> tuple[int, int, int, int]:
+    def noise(self, condition: Condition | TimedCondition, generator: Generators = None) -> Tensor:
+        """Where drawing for B captions begins: (B, C, h, w), standard normal."""
         config = self.backbone.config
-        return batch, config.in_channels, config.sample_size, config.sample_size
+        shape = len(condition), config.in_channels, config.sample_size, config.sample_size
+        return normal(shape, generator, condition)
 
 
 def _set_steps(scheduler, steps: int, device: torch.device) -> None:

@@ -34,7 +34,6 @@ from ..encoders import CachedEncoder, TextEncoder
 from ..generators import FlowGenerator
 from ..generators.base import doubled
 from ..generators.flow import TRAIN_TIMESTEPS
-from ..generators.noise import normal
 from ..losses import guided
 from ..tuning import add_difference, low_rank_difference
 from ..types import Condition, TextStates, TimedCondition
@@ -202,9 +201,7 @@ def trajectories(
 
 def starts(flow: FlowGenerator, condition: Condition, seeds: Sequence[int]) -> Tensor:
     """The noise that each seed stands for: (B, C, h, w)."""
-    side, channels = flow.backbone.config.sample_size, flow.backbone.config.in_channels
-    noise = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return normal((len(condition), channels, side, side), noise, condition)
+    return flow.noise(condition, [torch.Generator().manual_seed(seed) for seed in seeds])
 
 
 def write_trajectories(
