@@ -110,7 +110,7 @@ class FlowGenerator(Generator):
         Returns:
             (B, 3, H, W) in [-1, 1].
         """
-        guide, batch = guidance_scale != 1.0, len(condition)
+        batch = len(condition)
         condition = doubled(condition, unconditional, guidance_scale)
         x = self.noise(condition[:batch], generator)
         scheduler = scheduler or FlowMatchEulerDiscreteScheduler(TRAIN_TIMESTEPS)
@@ -118,16 +118,31 @@ class FlowGenerator(Generator):
         takes_noise = "generator" in inspect.signature(scheduler.step).parameters
         noise = {"generator": generator} if takes_noise else {}
         for number, timestep in enumerate(scheduler.timesteps):
-            twice = torch.cat([x, x]) if guide else x
-            times = timestep.expand(len(twice))
-            velocity = self.backbone(twice, times, condition.at(times))
-            if guide:
-                with_caption, without = velocity.chunk(2)
-                velocity = guided(without, with_caption, guidance_scale)
+            velocity = self.velocity(x, timestep, condition, guidance_scale)
             x = scheduler.step(velocity, timestep, x, return_dict=False, **noise)[0]
             replaced = on_step(number, timestep, x) if on_step else None
             x = x if replaced is None else replaced
         return x.clamp(-1, 1) if self.autoencoder is None else self.autoencoder.decode(x)
+
+    def velocity(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        condition: Condition | TimedCondition,
+        guidance_scale: float = 1.0,
+    ) -> Tensor:
+        """The backbone's answer for x (B, C, h, w) at one timestep, guided unless the scale is 1.
+
+        With guidance the condition is `doubled`: 2 B rows, those with a caption first.
+        """
+        guide = guidance_scale != 1.0
+        twice = torch.cat([x, x]) if guide else x
+        times = timestep.expand(len(twice))
+        velocity = self.backbone(twice, times, condition.at(times))
+        if guide:
+            with_caption, without = velocity.chunk(2)
+            velocity = guided(without, with_caption, guidance_scale)
+        return velocity
 
     def noise(self, condition: Condition | TimedCondition, generator: Generators = None) -> Tensor:
         """Where drawing for B captions begins: (B, C, h, w), standard normal."""

@@ -34,7 +34,6 @@ from ..encoders import CachedEncoder, TextEncoder
 from ..generators import FlowGenerator
 from ..generators.base import doubled
 from ..generators.flow import TRAIN_TIMESTEPS
-from ..losses import guided
 from ..tuning import add_difference, low_rank_difference
 from ..types import Condition, TextStates, TimedCondition
 from .config import TrainingConfig
@@ -164,12 +163,8 @@ def walk(
     condition, places = doubled(condition, unconditional, guidance_scale), [x]
     for level, following in pairwise(sigmas):
         x = places[-1]
-        twice = torch.cat([x, x]) if guidance_scale != 1.0 else x
-        timestep = x.new_full((len(twice),), TRAIN_TIMESTEPS * level)
-        velocity = flow.backbone(twice, timestep, condition.at(timestep))
-        if guidance_scale != 1.0:
-            with_caption, without = velocity.chunk(2)
-            velocity = guided(without, with_caption, guidance_scale)
+        timestep = x.new_tensor(TRAIN_TIMESTEPS * level)
+        velocity = flow.velocity(x, timestep, condition, guidance_scale)
         places.append(x - (level - following) * velocity)
     return torch.stack(places, dim=1)
 
