@@ -82,7 +82,8 @@ class System:
 def systems(recipe: Recipe) -> dict[str, System]:
     """By name; stock networks at their usual rate and at ten times that.
 
-    `unet-muon` is the stock U-Net with our optimiser: what of a difference is the network's.
+    `unet-muon` is the stock U-Net with our optimiser and `ours-adamw` our network with theirs: what
+    of a difference is the network's, and what the optimiser's.
 
     The transformer sees every cell of the latents, as ours does, or has the library's patches of
     2 x 2 cells, which cost a quarter and see less.
@@ -90,6 +91,7 @@ def systems(recipe: Recipe) -> dict[str, System]:
     ours = recipe.training
     return {
         "ours": System(None, ours, (ours.learning_rate,)),
+        "ours-adamw": System(None, STOCK, (1e-3,)),
         "unet": System(stock_unet, STOCK, (1e-4, 1e-3)),
         "unet-muon": System(stock_unet, ours, (ours.learning_rate,)),
         "transformer": System(stock_transformer, STOCK, (1e-4, 1e-3)),
@@ -328,7 +330,8 @@ def verdict(rows: list[dict]) -> list[dict]:
     the ratio is at most a third. Of a peer's equally good rows the earliest counts.
     """
     found = []
-    for peer in dict.fromkeys(row["system"] for row in rows if row["system"] != "ours"):
+    own = ("ours", "ours-adamw")
+    for peer in dict.fromkeys(row["system"] for row in rows if row["system"] not in own):
         best = min(
             (row for row in rows if row["system"] == peer),
             key=lambda row: (-row["score"], row["cpu_minutes"]),

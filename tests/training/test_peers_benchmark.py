@@ -78,8 +78,9 @@ def test_the_verdict_compares_with_each_peers_best(peers):
     ours = [row("ours", 5, 0.3), row("ours", 10, 0.5), row("ours", 20, 0.7)]
     unet = [row("unet", 20, 0.4), row("unet", 40, 0.5, 0.01), row("unet", 60, 0.5)]
     other = [row("transformer", 60, 0.71), row("transformer", 10, 0.1)]
-    slower = [row("old", 25, 0.5)]
-    found = {line["peer"]: line for line in peers.verdict(other + ours + unet + slower)}
+    slower, own = [row("old", 25, 0.5)], [row("ours-adamw", 5, 0.9)]
+    found = {line["peer"]: line for line in peers.verdict(other + ours + unet + slower + own)}
+    assert "ours-adamw" not in found  # it says what is the optimiser's: no rival
     assert found["unet"]["peer_minutes"] == 40 and found["unet"]["learning_rate"] == 0.01
     assert found["unet"]["ours_minutes"] == 10 and found["unet"]["ratio"] == 0.25
     assert found["unet"]["within_bar"]

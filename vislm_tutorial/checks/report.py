@@ -6,6 +6,7 @@ right answer first and then with the answers that readers give when they slip.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -93,7 +94,9 @@ def _equal(answer: Any, other: Any, tolerance: float) -> bool:
         return bool((answer.double() - other.double()).abs().max() <= tolerance * scale)
     if isinstance(other, float):
         number = _number(answer)
-        return number is not None and abs(number - other) <= tolerance * max(1.0, abs(other))
+        if number is None or not math.isfinite(other):
+            return number == other
+        return abs(number - other) <= tolerance * max(1.0, abs(other))
     if hasattr(answer, "item") and isinstance(other, bool | int):
         answer = _number_or_flag(answer)  # NumPy's and PyTorch's own True and 3
     return type(answer) is type(other) and answer == other
