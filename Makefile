@@ -60,7 +60,7 @@ book: $(MODELS) $(BOOK)
 # The tests.
 
 # Tests that take as long as pages are called with them.
-LONG := tests/book/test_rehearsal.py
+LONG := tests/book/test_rehearsal.py tests/book/test_evidence_again.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
