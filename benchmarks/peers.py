@@ -83,9 +83,9 @@ class System:
 def systems(recipe: Recipe) -> dict[str, System]:
     """By name; stock networks at their usual rate and at ten times that.
 
-    The narrow ones are two thirds as wide: a step costs half, and learns less. `unet-muon` is the
-    stock U-Net with our optimiser and `ours-adamw` our network with theirs: what of a difference is
-    the network's, and what the optimiser's.
+    The narrow ones are two thirds as wide, and a step costs half. `unet-muon` is the stock U-Net
+    with our optimiser and `ours-adamw` our network with theirs: what of a difference is the
+    network's, and what the optimiser's.
 
     The transformer sees every cell of the latents, as ours does, or has the library's patches of
     2 x 2 cells, which cost a quarter and see less.
