@@ -50,7 +50,7 @@ def test_runs_differ_in_what_is_compared_and_in_nothing_else():
 def test_the_main_contrast_has_three_seeds_and_the_others_one():
     options = SimpleNamespace(encoders=[*READERS], pairs=None, seeds=3)
     rows = rows_of(options)
-    assert len({row.key for row in rows}) == len(rows) == 4 * 3 * len(MAIN) + 3 * 2 + 2 * 4
+    assert len({row.key for row in rows}) == len(rows) == 4 * (3 * len(MAIN) + 1) + 3 * 2 + 2 * 4
     assert all(row.encoder in MAIN for row in rows if row.seed)
     assert {row.pairs for row in rows if "LoRA" in row.encoder} == {1_000, 30_000}
 
