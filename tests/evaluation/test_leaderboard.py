@@ -143,12 +143,14 @@ def test_the_page_is_sorted_and_has_every_interval():
     expected = f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]"
     assert rows[-1][0] == "poor" and rows[-1][1 + GENEVAL_TASKS.index("colours")] == expected
     assert GOOD.prompt_hashes["colours"] in page and "ExactEval 1, 40 prompts" in page
-    assert "Combining" not in page and "Paraphrases" not in page
+    assert not any(heading in page for heading in ("Other tasks", "Combining", "Paraphrases"))
 
 
 def test_what_only_some_have_is_shown_where_it_is():
-    more = _result(0.9, 4, (*GENEVAL_TASKS, "concepts_2", "paraphrases"))
+    more = _result(0.9, 4, (*GENEVAL_TASKS, "templates", "concepts_2", "paraphrases"))
     page = leaderboard_page({"more": more, "less": POOR})
+    header, *rows = _rows(page, "## Other tasks")
+    assert header == ["name", "templates"] and rows[1] == ["less", "–"]
     header, marks, fractions, other, _ = _rows(page, "## Combining concepts")
     assert header[2] == "k = 2" and marks[0] == "more" and other[0] == "less"
     assert marks[2].startswith(f"{more.scores['concepts_2'].value:.2f} [")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .comparison import OVERALL, UNVERSIONED, demand_same_prompts, differences
@@ -70,7 +70,11 @@ def leaderboard_page(results: Mapping[str, EvalResult]) -> str:
     hashes = demand_same_prompts(results)
     order = sorted(results, key=lambda name: -results[name].overall.value)
     ranked = {name: results[name] for name in order}
-    parts = [_head(ranked), _overall(ranked), "## By task", _tasks(ranked)]
+    parts = [_head(ranked), _overall(ranked), "## By task", _tasks(ranked, GENEVAL_TASKS)]
+    others = [task for task in TASKS if task not in GENEVAL_TASKS]
+    others = [task for task in others if any(task in r.scores for r in ranked.values())]
+    if others:
+        parts += ["## Other tasks", _OTHERS, _tasks(ranked, others)]
     if any(set(CONCEPT_TASKS) & set(result.scores) for result in ranked.values()):
         parts += ["## Combining concepts", _CONCEPTS, _concepts(ranked)]
     if any(PARAPHRASES in result.scores for result in ranked.values()):
@@ -78,6 +82,7 @@ def leaderboard_page(results: Mapping[str, EvalResult]) -> str:
     return "\n\n".join([*parts, "## Prompts", _PROMPTS, _prompts(hashes)]) + "\n"
 
 
+_OTHERS = "They do not count in the overall score."
 _CONCEPTS = """\
 A caption names an object and k more concepts (ConceptMix, Wu et al. 2024). Above: the share of
 pictures that show all of them. Below it: the mean share of concepts that a picture shows."""
@@ -140,8 +145,7 @@ def _overall(results: Mapping[str, EvalResult]) -> str:
     return markdown_table(header, rows, left=2)
 
 
-def _tasks(results: Mapping[str, EvalResult]) -> str:
-    tasks = [task for task in TASKS if any(task in r.scores for r in results.values())]
+def _tasks(results: Mapping[str, EvalResult], tasks: Sequence[str]) -> str:
     rows = [
         (_cell(name), *(_share(result.scores.get(task)) for task in tasks))
         for name, result in results.items()
