@@ -3,7 +3,7 @@
     python benchmarks/peers.py --systems ours
     python benchmarks/peers.py --systems unet transformer:0.001      # at the same time, if you like
 
-trains the shipped recipe, a stock U-Net and a stock transformer (`generators.stock`) on one thread
+trains the shipped recipes, a stock U-Net and a stock transformer (`generators.stock`) on one thread
 each, and stores a row in book/results/peers.json for each number of CPU-minutes that `--minutes`
 names. The CPU time is that of training alone: the pictures' latents and the captions' states are
 computed once for all, and judging is not counted. Each system learns at a steady rate; for a row it
@@ -84,23 +84,22 @@ class System:
 def systems(recipe: Recipe) -> dict[str, System]:
     """By name; stock networks at their usual rate and at ten times that.
 
-    The narrow U-Net is two thirds as wide as the stock one and ours half as wide as the recipe's;
-    a step costs about half. `unet-muon` is the stock U-Net with our optimiser and `ours-adamw` our
-    network with theirs: what of a difference is the network's, and what the optimiser's.
+    The narrow U-Net is two thirds as wide as the stock one, and ours, the recipe `small`, half as
+    wide as `scenes`; a step costs about half. `unet-muon` is the stock U-Net with our optimiser and
+    `ours-adamw` our network with theirs: what of a difference is the network's, and what the
+    optimiser's.
 
     The transformer sees every cell of the latents, as ours does, or has the library's patches of
     2 x 2 cells, which cost a quarter and see less.
     """
-    ours, narrow = recipe.training, replace(recipe.generator, width=48, heads=4)
+    ours, small = recipe.training, load_recipe("small")
     return {
-        "ours": System(None, ours, (ours.learning_rate,)),
-        "ours-narrow": System(
-            partial(build_backbone, narrow), replace(ours, warmup_steps=30), (ours.learning_rate,)
-        ),
+        "ours": System(None, ours, (1e-2,)),
+        "ours-narrow": System(partial(build_backbone, small.generator), small.training, (1e-2,)),
         "ours-adamw": System(None, STOCK, (1e-3,)),
         "unet": System(stock_unet, STOCK, (1e-4, 1e-3)),
         "unet-narrow": System(partial(stock_unet, widths=(48, 96)), STOCK, (1e-3,)),
-        "unet-muon": System(stock_unet, ours, (ours.learning_rate,)),
+        "unet-muon": System(stock_unet, ours, (1e-2,)),
         "transformer": System(stock_transformer, STOCK, (1e-4, 1e-3)),
         "transformer-patch2": System(partial(stock_transformer, patch_size=2), STOCK, (1e-4, 1e-3)),
     }
