@@ -140,7 +140,7 @@ def test_the_page_is_sorted_and_has_every_interval():
     header, *rows = _rows(page, "## By task")
     assert header[1:] == [task.replace("_", " ") for task in GENEVAL_TASKS]
     score = POOR.scores["colours"]
-    expected = f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]"
+    expected = f"{score.value:.2f} [{score.low:.2f},\N{NO-BREAK SPACE}{score.high:.2f}]"
     assert rows[-1][0] == "poor" and rows[-1][1 + GENEVAL_TASKS.index("colours")] == expected
     assert GOOD.prompt_hashes["colours"] in page and "ExactEval 1, 40 prompts" in page
     assert not any(heading in page for heading in ("Other tasks", "Combining", "Paraphrases"))

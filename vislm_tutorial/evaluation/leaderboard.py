@@ -185,7 +185,9 @@ def _prompts(hashes: Mapping[str, str]) -> str:
 
 
 def _share(score: Score | None) -> str:
-    return f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]" if score else NOTHING
+    if score is None:
+        return NOTHING
+    return f"{score.value:.2f} [{score.low:.2f},\N{NO-BREAK SPACE}{score.high:.2f}]"
 
 
 def _cell(text: str) -> str:
