@@ -58,8 +58,8 @@ def load_data(options, device: torch.device):
     for size, seed in ((options.size, 0), (options.validation, 100)):
         scenes = SceneImages(size, seed)
         if options.one_shape:
-            kept = [i for i, scene in enumerate(scenes.scenes) if len(scene.objects) == 1]
-            scenes.scenes = [scenes.scenes[i] for i in kept]
+            kept = [i for i, scene in enumerate(scenes.things) if len(scene.objects) == 1]
+            scenes.things = [scenes.things[i] for i in kept]
             scenes.captions = [scenes.captions[i] for i in kept]
         images = torch.cat(list(picture_batches(scenes)))
         sets.append(listing.ImageDataset(scenes.captions, images, encoder, codebook))

@@ -39,8 +39,10 @@ def timestep_embedding(timestep: Tensor, width: int, max_period: float = 10_000.
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-def position_embedding(height: int, width: int, channels: int) -> Tensor:
+def position_embedding(height: int, width: int, channels: int, wrap: bool = False) -> Tensor:
     """Fixed 2-D sinusoids, (height * width, channels): half the channels for each axis, rows first.
+
+    With `wrap` the columns lie on a circle: the last one is the first one's neighbour.
 
     The slowest angle is near 1/100 a cell, not 1/10,000 as in diffusers' `get_2d_sincos_pos_embed`,
     because these grids have tens of cells on a side.
@@ -53,11 +55,14 @@ def position_embedding(height: int, width: int, channels: int) -> Tensor:
             f"channels is {channels}; expected a multiple of 4: a sine and a cosine for each axis."
         )
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    per_axis = [
-        timestep_embedding(axis.flatten(), channels // 2, max_period=100.0)
-        for axis in (rows, columns)
-    ]
-    return torch.cat(per_axis, dim=-1)
+    across = timestep_embedding(rows.flatten(), channels // 2, max_period=100.0)
+    if wrap:
+        turns = 1 + torch.arange(channels // 4) % max(1, width // 2)  # whole periods a round
+        angles = 2 * math.pi / width * columns.flatten()[:, None] * turns
+        along = torch.cat([angles.cos(), angles.sin()], dim=-1)
+    else:
+        along = timestep_embedding(columns.flatten(), channels // 2, max_period=100.0)
+    return torch.cat([across, along], dim=-1)
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

@@ -208,7 +208,7 @@ def evaluate(
 
 @command(data)
 def preview(
-    source: Annotated[str, typer.Argument(help="scenes, openmoji, or a folder of pictures.")],
+    source: Annotated[str, typer.Argument(help="scenes, panoramas, products, ..., or a folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The grid's file.")] = Path(
         "preview.png"
     ),
@@ -220,7 +220,7 @@ def preview(
     import random
 
     from .data.images import grid
-    from .training.datasets import DataConfig, load_images
+    from .training.datasets import DRAWINGS, DataConfig, load_images
 
     pictures = load_images(DataConfig(source=source, size=n, image_size=image_size, seed=seed))
     if hasattr(pictures, "report"):
@@ -229,7 +229,7 @@ def preview(
     shown = [pictures[row] for row in sorted(rows)]
     for number, item in enumerate(shown, start=1):
         typer.echo(f"{number:3}  {item['caption']}")
-    if source == "openmoji":
+    if source in DRAWINGS:
         from .data.openmoji import ATTRIBUTION
 
         typer.echo(ATTRIBUTION)

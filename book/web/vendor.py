@@ -33,6 +33,7 @@ WANTED = {
         "es5/output/chtml/fonts/*",
     ),
     "mermaid": ("LICENSE", "dist/mermaid.esm.min.mjs", "dist/chunks/mermaid.esm.min/*.mjs"),
+    "pannellum": ("COPYING", "build/pannellum.css", "build/pannellum.js"),
     "requirejs": ("require.js",),  # its licence stands at the head of the file
 }
 
@@ -82,9 +83,9 @@ def main() -> int:
         except (OSError, subprocess.CalledProcessError) as error:
             reason = getattr(error, "stderr", "") or error
             print(
-                f"note: MathJax, Mermaid and the widget scripts could not be fetched with npm "
-                f"({str(reason).strip()}). The pages will load them from a public CDN; install "
-                f"Node.js (it brings npm) and run `make clean book` to serve them yourself."
+                f"note: MathJax, Mermaid, Pannellum and the widget scripts could not be fetched "
+                f"with npm ({str(reason).strip()}). The pages will load them from a public CDN; "
+                f"install Node.js (it brings npm) and run `make clean book` to serve them yourself."
             )
             return 0
         for name, archive in archives.items():

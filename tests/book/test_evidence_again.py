@@ -33,7 +33,7 @@ def test_its_pictures_are_those_of_the_study(options):
     )
     shown = evidence.HELD + ROW.pairs
     assert short.captions[:shown] == long.captions[:shown]
-    assert short.scenes[:shown] == long.scenes[:shown]
+    assert short.things[:shown] == long.things[:shown]
 
 
 def test_the_row_comes_out_again_within_its_intervals(options):

@@ -46,13 +46,13 @@ def test_captions_say_the_first_words_as_often_as_the_plain_one():
 
 def test_a_data_set_asks_for_them_and_others_stay_as_they_were():
     plain, some = SceneImages(60, seed=4), SceneImages(60, seed=4, words=2)
-    assert plain.scenes == some.scenes and plain.captions != some.captions
+    assert plain.things == some.things and plain.captions != some.captions
     text = " ".join(some.captions)
     used = {word for words in OTHER_WORDS.values() for word in words if word in text}
     allowed = {word for words in OTHER_WORDS.values() for word in words[:2]}
     assert len(used & allowed) > 10 and not any(f" {w} " in text for w in used - allowed)
     rng = random.Random(5)
-    assert plain.captions == [caption(s, rng) for s in plain.scenes]
+    assert plain.captions == [caption(s, rng) for s in plain.things]
 
 
 @pytest.mark.parametrize("config", [{"words": -1}, {"words": 2, "source": "openmoji"}])

@@ -198,7 +198,7 @@ def test_synonyms_are_said_in_their_share_of_the_captions():
     new = {w for words in (COLOUR_SYNONYMS | SHAPE_SYNONYMS).values() for w in words}
     plain = load_images(DataConfig(size=400))
     mixed = load_images(DataConfig(size=400, synonyms=0.5))
-    assert plain.scenes == mixed.scenes
+    assert plain.things == mixed.things
 
     def share(captions) -> float:
         return sum(any(word in caption for word in new) for caption in captions) / len(captions)

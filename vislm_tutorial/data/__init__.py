@@ -1,4 +1,7 @@
-"""Pictures with captions: the world of shapes, OpenMoji drawings, the reader's own folder.
+"""Pictures with captions: worlds that a program draws, OpenMoji drawings, the reader's own folder.
+
+The world of shapes lies here; `data.panoramas`, `data.phantoms`, `data.products` and `data.styles`
+hold those of chapter 6.
 
 A name loads its module (and torch) on first use.
 """

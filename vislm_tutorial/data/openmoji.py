@@ -116,17 +116,18 @@ def load_openmoji(
         and split in ("all", split_of(drawing.emoji))
     ]
     if limit is not None:
-        chosen = set(sorted((d.emoji for d in items), key=_hash)[:limit])
+        chosen = set(sorted((d.emoji for d in items), key=hash_of)[:limit])
         items = [drawing for drawing in items if drawing.emoji in chosen]
     return OpenMoji(items, image_size, _hex_colour(background))
 
 
 def split_of(emoji: str) -> str:
     """ "train" or "test" for one emoji, by a hash of what all variants of its drawing share."""
-    return "test" if _hash(_family(emoji)) % 10 == 0 else "train"
+    return "test" if hash_of(family(emoji)) % 10 == 0 else "train"
 
 
-def _family(emoji: str) -> str:
+def family(emoji: str) -> str:
+    """What all variants of one drawing share (skin tone, gender, direction ...)."""
     base = emoji.translate(_PERSON)
     base = "".join(c for c in base if c not in _TONES and c not in _VARIANT_MARKS)
     if _is_country_flag(base):  # regional indicator letters -> "FR"
@@ -134,7 +135,8 @@ def _family(emoji: str) -> str:
     return _TWINS.get(base, base)
 
 
-def _hash(text: str) -> int:
+def hash_of(text: str) -> int:
+    """A number in [0, 2^64) that is the same on every machine."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 

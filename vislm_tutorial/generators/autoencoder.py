@@ -11,6 +11,8 @@ from diffusers.models.autoencoders.vae import Decoder, DiagonalGaussianDistribut
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from .wrap import wrap_around
+
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
@@ -21,6 +23,7 @@ class AutoencoderConfig:
     layers: int = 1  # residual blocks a stage
     latent_channels: int = 8  # C of the latent grid
     norm_groups: int = 8  # groups of each GroupNorm
+    wrap: bool = False  # the pictures' left and right edges meet, as in a panorama
 
 
 class Autoencoder(ModelMixin, ConfigMixin):
@@ -32,7 +35,8 @@ class Autoencoder(ModelMixin, ConfigMixin):
     `latent_std`, which `calibrate` measures.
 
     Args:
-        patch_size, channels, layers, latent_channels, norm_groups: as in `AutoencoderConfig`.
+        patch_size, channels, layers, latent_channels, norm_groups, wrap: as in
+            `AutoencoderConfig`.
     """
 
     @register_to_config
@@ -43,6 +47,7 @@ class Autoencoder(ModelMixin, ConfigMixin):
         layers: int = 1,
         latent_channels: int = 8,
         norm_groups: int = 8,
+        wrap: bool = False,
     ):
         super().__init__()
         shape = {
@@ -57,6 +62,8 @@ class Autoencoder(ModelMixin, ConfigMixin):
             pixels, latent_channels, ("DownEncoderBlock2D",) * stages, double_z=True, **shape
         )
         self.decoder = Decoder(latent_channels, pixels, ("UpDecoderBlock2D",) * stages, **shape)
+        if wrap:
+            wrap_around(self)
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 

@@ -33,8 +33,17 @@ class FlowConfig:
     multipliers: tuple[int, ...] = (1, 2, 3)  # U-Net: channels of each stage, in widths
     conditioning: Conditioning = "cross"  # an attention to the caption, or its tokens as a prefix
     dropout: float = 0.0  # share of features set to 0 in training, in each block
+    aspect: int = 1  # U-Net: width of the pictures in heights
+    wrap: bool = False  # U-Net: the pictures' left and right edges meet
 
     def __post_init__(self) -> None:
+        if self.backbone != "unet" and (self.aspect != 1 or self.wrap):
+            raise ValueError(
+                f"FlowConfig.aspect={self.aspect!r}, wrap={self.wrap!r} with the backbone "
+                f"{self.backbone!r}; only unet draws wide pictures, or such that wrap around."
+            )
+        if self.aspect < 1:
+            raise ValueError(f"FlowConfig.aspect={self.aspect!r}; expected 1 or more.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"FlowConfig.dropout={self.dropout!r}; expected in [0, 1).")
 
@@ -111,7 +120,14 @@ def build_backbone(
         "dropout": config.dropout,
     }
     if config.backbone == "unet":
-        return UNet(**sizes, width=config.width, heads=config.heads, multipliers=config.multipliers)
+        return UNet(
+            **sizes,
+            width=config.width,
+            heads=config.heads,
+            multipliers=config.multipliers,
+            aspect=config.aspect,
+            wrap=config.wrap,
+        )
     return DiT(
         **sizes,
         width=config.width,

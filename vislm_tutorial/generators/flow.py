@@ -57,6 +57,16 @@ class FlowGenerator(Generator):
         """The backbone."""
         return self.backbone
 
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """(C, h, w) of what the backbone draws."""
+        config = self.backbone.config
+        return (
+            config.in_channels,
+            config.sample_size,
+            config.sample_size * getattr(config, "aspect", 1),
+        )
+
     def behind(self, autoencoder: Autoencoder | None) -> FlowGenerator:
         """The same backbone, drawing through an autoencoder that stays frozen."""
         return FlowGenerator(self.backbone, autoencoder)
@@ -146,9 +156,7 @@ class FlowGenerator(Generator):
 
     def noise(self, condition: Condition | TimedCondition, generator: Generators = None) -> Tensor:
         """Where drawing for B captions begins: (B, C, h, w), standard normal."""
-        config = self.backbone.config
-        shape = len(condition), config.in_channels, config.sample_size, config.sample_size
-        return normal(shape, generator, condition)
+        return normal((len(condition), *self.grid), generator, condition)
 
 
 def _set_steps(scheduler, steps: int, device: torch.device) -> None:

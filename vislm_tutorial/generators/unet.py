@@ -17,6 +17,7 @@ from ..blocks import (
     timestep_embedding,
 )
 from ..types import Condition
+from .wrap import wrap_around
 
 GROUPS = 8  # of each GroupNorm
 
@@ -111,7 +112,7 @@ class UNet(ModelMixin, ConfigMixin):
     where in the picture they are, so fixed positions are added to the first feature map.
 
     Args:
-        sample_size: side h = w of the grid; a multiple of 2 ** (number of stages - 1).
+        sample_size: height h of the grid; a multiple of 2 ** (number of stages - 1).
         in_channels: C of the grid; the output has as many.
         width: channels of the first stage; a multiple of 8, the norms' groups.
         multipliers: channels of each stage, in units of `width`.
@@ -121,6 +122,8 @@ class UNet(ModelMixin, ConfigMixin):
             tokens before the cells in theirs.
         dropout: share of features set to 0 in training, inside each residual block and after each
             perceptron.
+        aspect: width of the grid in heights, w / h.
+        wrap: the grid's left and right edges meet, as in a panorama.
     """
 
     _supports_gradient_checkpointing = True  # diffusers' enable_gradient_checkpointing works
@@ -137,6 +140,8 @@ class UNet(ModelMixin, ConfigMixin):
         condition_width: int = 192,
         conditioning: Conditioning = "cross",
         dropout: float = 0.0,
+        aspect: int = 1,
+        wrap: bool = False,
     ):
         super().__init__()
         if width % GROUPS:
@@ -157,8 +162,9 @@ class UNet(ModelMixin, ConfigMixin):
         )
         self.pooled_embed = nn.Linear(condition_width, time_width)
         self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
-        positions = position_embedding(sample_size, sample_size, width)  # (h w, width)
-        positions = positions.T.unflatten(1, (sample_size, sample_size))  # -> (width, h, w)
+        grid = (sample_size, aspect * sample_size)
+        positions = position_embedding(*grid, width, wrap)  # (h w, width)
+        positions = positions.T.unflatten(1, grid)  # -> (width, h, w)
         self.register_buffer("positions", positions.contiguous(), persistent=False)
 
         def stage(inputs: int, outputs: int, level: int) -> Stage:
@@ -180,18 +186,20 @@ class UNet(ModelMixin, ConfigMixin):
         self.conv_out = nn.Conv2d(width, in_channels, 3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)
+        if wrap:
+            wrap_around(self)
 
     def forward(self, sample: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         """As `DiT.forward`: (B, C, h, w), (B,) and a Condition -> (B, C, h, w).
 
         Raises:
-            ValueError: if the grid is not `sample_size` cells a side.
+            ValueError: if the grid is not of the height and width that this network was built for.
         """
-        side = self.config.sample_size
-        if sample.shape[2:] != (side, side):
+        height, width = self.positions.shape[1:]
+        if sample.shape[2:] != (height, width):
             raise ValueError(
                 f"sample is {tuple(sample.shape)}; this UNet knows positions of "
-                f"{side} x {side} grids only. Resize the images, or build another UNet."
+                f"{height} x {width} grids only. Resize the images, or build another UNet."
             )
         time = timestep_embedding(timestep, self.config.width).to(sample.dtype)
         time = self.time_embed(time) + self.pooled_embed(condition.pooled_projections)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_utils import ModelMixin  # noqa: F401 - pipelines look for it here
 from torch import Tensor, nn
 
-from .autoencoder import Autoencoder
+from .autoencoder import Autoencoder, AutoencoderConfig
 
 ROUNDS = 20  # of Lloyd's algorithm, which the codebook begins with
 
@@ -45,8 +45,9 @@ class VQAutoencoder(Autoencoder):
         layers: int = 1,
         latent_channels: int = 8,
         norm_groups: int = 8,
+        wrap: bool = False,
     ):
-        super().__init__(patch_size, channels, layers, latent_channels, norm_groups)
+        super().__init__(patch_size, channels, layers, latent_channels, norm_groups, wrap)
         self.codebook = nn.Parameter(torch.randn(codes, latent_channels))
 
     @classmethod
@@ -58,7 +59,7 @@ class VQAutoencoder(Autoencoder):
         Raises:
             ValueError: if the images have fewer cells than the codebook has entries.
         """
-        shape = ("patch_size", "channels", "layers", "latent_channels", "norm_groups")
+        shape = (field.name for field in fields(AutoencoderConfig))
         model = cls(codes, **{name: autoencoder.config[name] for name in shape})
         model.load_state_dict(autoencoder.state_dict(), strict=False)
         with torch.no_grad():

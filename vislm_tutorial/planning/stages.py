@@ -46,7 +46,8 @@ def trained(recipe: Recipe) -> list[tuple[str, TrainingConfig]]:
 
 def stages(recipe: Recipe) -> list[Stage]:
     """The same with models and batches; inside a `FakeTensorMode` they take no memory."""
-    tuned, size = recipe.tuning is not None, recipe.data.image_size
+    tuned, side = recipe.tuning is not None, recipe.data.image_size
+    size = side, side * getattr(recipe.generator, "aspect", 1)
     known = _shape(recipe) if recipe.autoencoder is not None else None
     read = outline(recipe.encoder.name, recipe.encoder.layers)
     length = caption_tokens(recipe, read)
@@ -123,8 +124,8 @@ def _empty_like(tensor: Tensor) -> Tensor:
     return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
 
 
-def _pictures(batch: int, size: int) -> Tensor:
-    return torch.rand(batch, 3, size, size) * 2 - 1  # numbers for who measures, not plans
+def _pictures(batch: int, size: tuple[int, int]) -> Tensor:
+    return torch.rand(batch, 3, *size) * 2 - 1  # numbers for who measures, not plans
 
 
 def _shape(recipe: Recipe) -> dict:

@@ -43,6 +43,10 @@ OPENMOJI = (
     "Drawings of OpenMoji with their English names. Whoever shows one of its pictures owes this "
     f"line: {ATTRIBUTION}"
 )
+PROGRAM = (
+    "Pictures and captions are made by a program (`vislm_tutorial.data.{}`): {}. No photograph, no "
+    "person and nobody's work is in them."
+)
 TO_FILL_IN = "fill this in before you publish"
 FOLDER = (
     "A folder of pictures with captions that whoever trained this brought along. Whether they may "
@@ -50,7 +54,15 @@ FOLDER = (
 )
 DATA = {  # by the recipe's source: words, and the licence of weights learned from it
     "scenes": (SCENES, "mit"),
+    "panoramas": (PROGRAM.format("panoramas", "simple landscapes, all around the viewer"), "mit"),
+    "phantoms": (
+        PROGRAM.format("phantoms", "slices of invented chests with a nodule, no patient's scan")
+        + " **Not for diagnosis.**",
+        "mit",
+    ),
+    "products": (PROGRAM.format("products", "mugs, chairs, lamps and shoes from the side"), "mit"),
     "openmoji": (OPENMOJI, "cc-by-sa-4.0"),
+    "styles": (OPENMOJI, "cc-by-sa-4.0"),
 }
 UNKNOWN_DATA = "The folder holds no recipe, so what this was trained on is not recorded."
 ALWAYS = (

@@ -228,9 +228,7 @@ def _example(pipe: VisLMPipeline, batch: int, length: int) -> dict[str, Tensor]:
             f"the fusion {type(pipe.fusion).__name__} gives another condition at each step, which "
             "the ONNX loop does not ask for. Choose pooled, projector, resampler or queries."
         )
-    config = pipe.backbone.config
-    grid = (batch, config.in_channels, config.sample_size, config.sample_size)
-    sample = torch.randn(grid, generator=random)
+    sample = pipe.generator.noise(condition, random)
     return {
         "input_ids": words,
         "attention_mask": mask,
@@ -268,13 +266,13 @@ def _difference(module: nn.Module, part: Part, file: Path, example: dict[str, Te
 
 def _write_config(pipe: VisLMPipeline, folder: Path) -> None:
     """The tokenizer's file, and the few numbers that stand in no graph."""
-    encoder, config, settings = pipe.encoder, pipe.backbone.config, pipe.generator.settings
+    encoder, settings = pipe.encoder, pipe.generator.settings
     encoder.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
     own = pipe.scheduler.config
     values = {
         "prefix": encoder._prefix,
         "max_length": encoder.max_length,
-        "grid": [config.in_channels, config.sample_size, config.sample_size],
+        "grid": list(pipe.generator.grid),
         "guidance_scale": settings["guidance_scale"],
         "num_inference_steps": settings["num_inference_steps"],
         "shift": own.get("shift", own.get("flow_shift", 1.0)),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 
 import torch
 from torch import Tensor
@@ -12,21 +13,28 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from ..data.captions import caption
+from ..data.images import pixels_to_tensor
 from ..data.mirror import Flips, Mirrored
 from ..data.rendering import render
 from ..data.scenes import sample_scenes
 from ..data.words import OTHER_WORDS
 from ..generators.base import Generator
 
+# Worlds whose pictures are drawn by a program: modules of `data` that have sample_NAME(n, seed),
+# caption(item, rng) and render(items, image_size).
+WORLDS = ("panoramas", "phantoms", "products")
+DRAWINGS = ("openmoji", "styles")  # OpenMoji as it is, and restyled
+SOURCES = ("scenes", *WORLDS, *DRAWINGS)
+
 
 @dataclass(frozen=True)
 class DataConfig:
     """What is drawn and said."""
 
-    source: str = "scenes"  # "scenes", "openmoji", or a folder of pictures or tar shards
-    size: int = 80_000  # scenes: how many; other sources give what they have
-    image_size: int = 64  # side in pixels
-    seed: int = 0  # scenes: which; other sources: which are kept apart
+    source: str = "scenes"  # a name of SOURCES, or a folder of pictures or tar shards
+    size: int = 80_000  # of worlds, scenes among them: how many; other sources give what they have
+    image_size: int = 64  # side in pixels; of wide pictures the height
+    seed: int = 0  # of worlds: which; other sources: which are kept apart
     validation: int = 512  # items kept apart from training, at most a tenth of all; 0: none
     limit: int = 0  # the most pictures to train on, before mirroring; 0: all that are left
     flips: Flips = "none"  # mirrored pictures besides; "words" says left and right anew
@@ -75,10 +83,16 @@ def load_images(config: DataConfig) -> Dataset:
             words=config.words,
             alike=config.alike,
         )
+    if config.source in WORLDS:
+        return world_images(config.source, config.size, config.seed, config.image_size)
     if config.source == "openmoji":
         from ..data.openmoji import load_openmoji
 
         return load_openmoji(image_size=config.image_size)
+    if config.source == "styles":
+        from ..data.styles import load_styles
+
+        return load_styles(image_size=config.image_size, split="train")
     from ..data.shards import load_shards, shard_paths
 
     if shard_paths(config.source):
@@ -105,7 +119,7 @@ def split_rows(n: int, config: DataConfig) -> tuple[list[int], list[int]]:
             f"{config.source!r} has {n} picture(s), of which {held} are for validation; "
             "training needs at least 1 more. Add pictures."
         )
-    if config.source == "scenes":  # are in random order already
+    if config.source in ("scenes", *WORLDS):  # are in random order already
         order = list(range(n))
     else:  # are sorted by name: a folder's first pictures may all show the same
         generator = torch.Generator().manual_seed(config.seed)
@@ -114,10 +128,65 @@ def split_rows(n: int, config: DataConfig) -> tuple[list[int], list[int]]:
     return rows + [n + row for row in rows if mirrored], order[:held]
 
 
-class SceneImages(Dataset):
-    """`n` scenes of the training grammar with a caption each; pictures are drawn when asked for.
+class DrawnImages(Dataset):
+    """Things of a world with a caption each; pictures are drawn when asked for.
 
     Items are `{"image": (3, H, W) in [-1, 1], "caption": str}`.
+
+    Args:
+        things: N of them.
+        captions: N of them.
+        draw: (things, image_size) -> (B, 3, H, W) in [-1, 1].
+        image_size: in pixels.
+        keep: once drawn, a picture stays in memory, a byte a value: for worlds that take longer to
+            draw than to learn from.
+    """
+
+    def __init__(
+        self,
+        things: Sequence,
+        captions: Sequence[str],
+        draw: Callable[[Sequence, int], Tensor],
+        image_size: int,
+        keep: bool = False,
+    ):
+        self.things, self.captions = list(things), list(captions)
+        self.draw, self.image_size = draw, image_size
+        self._kept: dict[int, Tensor] | None = {} if keep else None
+
+    def __len__(self) -> int:
+        return len(self.things)
+
+    def __getitem__(self, index: int) -> dict:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict]:
+        return [
+            {"image": image, "caption": self.captions[i]}
+            for image, i in zip(self._images(indices), indices, strict=True)
+        ]
+
+    def _images(self, indices: Sequence[int]) -> Sequence[Tensor]:
+        if self._kept is None:
+            return self.draw([self.things[i] for i in indices], self.image_size)
+        new = sorted(set(indices) - self._kept.keys())
+        if new:
+            images = self.draw([self.things[i] for i in new], self.image_size)
+            self._kept |= zip(new, images.add(1).mul(127.5).round().byte().unbind(), strict=True)
+        return [pixels_to_tensor(self._kept[i]) for i in indices]
+
+
+def world_images(name: str, n: int, seed: int, image_size: int) -> DrawnImages:
+    """`n` things of one of `WORLDS`; the same seed gives the same things and captions."""
+    world = import_module(f"..data.{name}", __package__)
+    things = getattr(world, f"sample_{name}")(n, seed)
+    rng = random.Random(seed + 1)
+    captions = [world.caption(thing, rng) for thing in things]
+    return DrawnImages(things, captions, world.render, image_size, keep=True)
+
+
+class SceneImages(DrawnImages):
+    """`n` scenes of the training grammar with a caption each.
 
     Args:
         synonyms: share of the captions that name colours and shapes by the words which are held
@@ -136,26 +205,11 @@ class SceneImages(Dataset):
         words: int = 0,
         alike: float = 0.0,
     ):
-        self.scenes = sample_scenes(n, seed, alike=alike)
+        scenes = sample_scenes(n, seed, alike=alike)
         others = {name: more[:words] for name, more in OTHER_WORDS.items()} if words else None
         rng, coin = random.Random(seed + 1), random.Random(seed + 2)
-        self.captions = [
-            caption(s, rng, coin.random() < synonyms, others=others) for s in self.scenes
-        ]
-        self.image_size = image_size
-
-    def __len__(self) -> int:
-        return len(self.scenes)
-
-    def __getitem__(self, index: int) -> dict:
-        return self.__getitems__([index])[0]
-
-    def __getitems__(self, indices: Sequence[int]) -> list[dict]:
-        images = render([self.scenes[i] for i in indices], self.image_size)
-        return [
-            {"image": image, "caption": self.captions[i]}
-            for image, i in zip(images, indices, strict=True)
-        ]
+        captions = [caption(s, rng, coin.random() < synonyms, others=others) for s in scenes]
+        super().__init__(scenes, captions, render, image_size)
 
 
 class PreparedCaptions(Dataset):

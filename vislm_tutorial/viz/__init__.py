@@ -14,6 +14,8 @@ _HOMES = {
     "style": "figures",
     "gallery": "gallery",
     "frames_explorer": "explorer",
+    "panorama_viewer": "panorama",
+    "product_sheet": "product_sheet",
     "drawing_widget": "widget",
 }
 
