@@ -7,17 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from vislm_tutorial.evaluation.obedience import ALL, obedience, part_scores, share
-
-
-def test_a_share_has_an_interval_even_where_all_are_right():
-    whole = share(50, 50)
-    assert whole.value == 1 and 0.9 < whole.low < 0.95 and whole.high == pytest.approx(1)
-    half = share(50, 100)
-    # Wilson 1927 by hand: centre .5, half width z sqrt(1 / (4 n) + z^2 / (4 n^2)) / (1 + z^2 / n)
-    z, n = 1.959964, 100
-    width = z * (1 / (4 * n) + z**2 / (4 * n**2)) ** 0.5 / (1 + z**2 / n)
-    assert half.low == pytest.approx(0.5 - width) and half.high == pytest.approx(0.5 + width)
+from vislm_tutorial.evaluation.obedience import ALL, obedience, part_scores
 
 
 def test_parts_that_were_not_asked_for_do_not_count():
@@ -49,3 +39,5 @@ def test_a_world_of_grey_levels_is_drawn_read_and_judged():
     assert seen == [(["0", "1"], 7), (["2", "3"], 9), (["4"], 11)]
     assert images.shape == (5, 3, 4, 4) and readings == [0, 1, 0, 3, 4]
     assert scores[ALL].value == scores["level"].value == 0.8
+    with pytest.raises(ValueError, match="nothing to draw"):
+        obedience(draw, world, [])

@@ -7,19 +7,13 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
+from .control import share
 from .exact_eval import Draw
 from .scores import Score
 
 ALL = "all"  # the share of pictures in which every part is right
-
-
-def share(right: int, n: int) -> Score:
-    """`right` of `n` with Wilson's 95 % interval (1927), which is no point where all are right."""
-    interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
-    return Score(right / n, float(interval.low), float(interval.high), n)
 
 
 def part_scores(judgements: Sequence[Mapping[str, bool]]) -> dict[str, Score]:
@@ -35,10 +29,10 @@ def part_scores(judgements: Sequence[Mapping[str, bool]]) -> dict[str, Score]:
     if not judgements:
         raise ValueError("there is no judgement to average; judge at least one picture.")
     parts = dict.fromkeys(part for judged in judgements for part in judged)
-    scores = {ALL: share(sum(all(judged.values()) for judged in judgements), len(judgements))}
+    scores = {ALL: share([all(judged.values()) for judged in judgements])}
     for part in parts:
         holds = [judged[part] for judged in judgements if part in judged]
-        scores[part] = share(sum(holds), len(holds))
+        scores[part] = share(holds)
     return scores
 
 
@@ -57,7 +51,12 @@ def obedience(
 
     Returns:
         The scores, the pictures (N, 3, H, W), and what was read in each.
+
+    Raises:
+        ValueError: if there is nothing to draw.
     """
+    if not things:
+        raise ValueError("there is nothing to draw; expected one thing of the world or more.")
     rng = random.Random(seed)
     captions = [world.caption(thing, rng) for thing in things]
     images = torch.cat(
