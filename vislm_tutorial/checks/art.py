@@ -48,7 +48,7 @@ def check_two_scales(two_scales: Callable) -> None:
 
 
 def check_interpolation(between: Callable) -> None:
-    """`between(nothing, first, second, a, w)`: guided by a mixture, 0 at the first, 1 at the second.
+    """`between(nothing, first, second, a, w)`: guided by a mixture; `a` = 0 is the first.
 
     Raises:
         CheckFailed: naming the mistake.
