@@ -98,3 +98,9 @@ def test_everything_stays_on_the_card(products):
             dx, dy = (size, half) if text.get("transform") else (half, size)
             assert left <= x - dx and x + dx <= left + width, (product, text.text)
             assert top <= y - dy and y + dy <= top + height, (product, text.text)
+
+
+def test_measures_are_written_to_a_tenth():
+    sheet = product_sheet(Product("mug", "blue", (110.2637, 66.0, 58.04, 27.05)))
+    assert all(f"{mm} mm</text>" in sheet for mm in ("110.3", "66", "58"))
+    assert "110.26" not in sheet
