@@ -14,6 +14,7 @@ _HOMES = {
     "check_accept": "keep",
     "check_active_share": "vaes",
     "check_allowed": "principle",
+    "check_along": "painting",
     "check_attention_weights": "fusions",
     "check_average": "practice_runs",
     "check_best_critic": "likelihoods",
@@ -125,6 +126,7 @@ _HOMES = {
     "check_velocity": "bigger",
     "check_verdict": "games",
     "check_visible_seam": "panoramas",
+    "check_where_to_paint": "painting",
     "check_whole_caption": "principle",
     "check_worth_having": "principle",
 }
