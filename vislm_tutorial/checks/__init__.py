@@ -13,6 +13,7 @@ _HOMES = {
     "check_above": "practice_runs",
     "check_accept": "keep",
     "check_active_share": "vaes",
+    "check_all_of_parts": "obedience",
     "check_allowed": "principle",
     "check_along": "painting",
     "check_attention_weights": "fusions",
@@ -128,6 +129,7 @@ _HOMES = {
     "check_visible_seam": "panoramas",
     "check_where_to_paint": "painting",
     "check_whole_caption": "principle",
+    "check_wilson": "obedience",
     "check_worth_having": "principle",
 }
 
