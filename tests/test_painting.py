@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -83,8 +84,8 @@ def test_svg_holds_every_stroke(picture):
 
 BASE = "a landscape in warm sunlight"
 animals = pytest.mark.skipif(
-    any(__import__("importlib.util").util.find_spec(m) is None for m in ("resvg_py", "emoji")),
-    reason="needs the extra drawings",
+    any(find_spec(module) is None for module in ("resvg_py", "emoji")),
+    reason="animals are OpenMoji's: pip install 'vislm-tutorial[drawings]'",
 )
 
 

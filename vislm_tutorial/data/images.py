@@ -27,6 +27,26 @@ def check_image_size(image_size: int) -> int:
     return image_size
 
 
+def check_square(images: Tensor, least: int) -> None:
+    """Raise a ValueError unless these are square pictures, (B, 3, H, W) floats, `least` a side."""
+    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+        raise ValueError(
+            f"images has shape {tuple(images.shape)}; expected (B, 3, H, W) with H = W."
+        )
+    if images.shape[-1] < least:
+        raise ValueError(f"The side is {images.shape[-1]} pixels; expected {least} or more.")
+    check_floats(images)
+
+
+def check_floats(images: Tensor) -> None:
+    """Raise a ValueError for pictures that are whole numbers: their range would be another one."""
+    if not images.is_floating_point():
+        raise ValueError(
+            f"images is {images.dtype}; expected floats in [-1, 1]. "
+            "Bytes become them by images / 127.5 - 1."
+        )
+
+
 def fit_square(picture: Image.Image, image_size: int, crop: str = "center") -> Image.Image:
     """Resize an RGB picture to a square.
 

@@ -15,6 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from .images import check_square
 from .scenes import BACKGROUNDS, COLOURS, MAX_OBJECTS, Scene, SceneObject
 from .templates import REACH, half_window, match
 
@@ -69,17 +70,7 @@ def parse(images: Tensor) -> list[Scene]:
 
 def read(images: Tensor, batch_size: int = 64) -> list[Reading]:
     """Everything found in pictures, with how well each object fits. Arguments as in `parse`."""
-    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
-        raise ValueError(
-            f"images has shape {tuple(images.shape)}; expected (B, 3, H, W) with H = W."
-        )
-    if images.shape[-1] < 16:
-        raise ValueError(f"The side is {images.shape[-1]} pixels; expected 16 or more.")
-    if not images.is_floating_point():
-        raise ValueError(
-            f"images is {images.dtype}; expected floats in [-1, 1]. "
-            "Bytes become them by images / 127.5 - 1."
-        )
+    check_square(images, least=16)
     if len(images) == 0:
         return []
     return [r for chunk in images.split(batch_size) for r in _read_batch(chunk)]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..images import check_floats
 from .rendering import landscape, window_columns
 from .shapes import HALF_WIDTH, landmark, window_rows
 from .world import COLOURS, GROUNDS, HEADINGS, KINDS, LIGHTS, Landmark, Panorama
@@ -51,11 +52,7 @@ def check_images(images: Tensor) -> None:
     """Raise ValueError unless images are floats of shape (B, 3, H, 2 H)."""
     if images.ndim != 4 or images.shape[1] != 3 or images.shape[3] != 2 * images.shape[2]:
         raise ValueError(f"images has shape {tuple(images.shape)}; expected (B, 3, H, 2 H).")
-    if not images.is_floating_point():
-        raise ValueError(
-            f"images is {images.dtype}; expected floats in [-1, 1]. "
-            "Bytes become them by images / 127.5 - 1."
-        )
+    check_floats(images)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ..images import check_square
 from .anatomy import FIELD_OF_VIEW_MM, FISSURES, lobe_names
 from .rendering import NODULE_HU, to_hounsfield
 from .world import Phantom
@@ -93,17 +94,7 @@ def read(images: Tensor) -> list[Reading]:
     Raises:
         ValueError: for another shape or integers.
     """
-    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
-        raise ValueError(
-            f"images has shape {tuple(images.shape)}; expected (B, 3, H, W) with H = W."
-        )
-    if images.shape[-1] < 64:
-        raise ValueError(f"The side is {images.shape[-1]} pixels; expected 64 or more.")
-    if not images.is_floating_point():
-        raise ValueError(
-            f"images is {images.dtype}; expected floats in [-1, 1]. "
-            "Bytes become them by images / 127.5 - 1."
-        )
+    check_square(images, least=64)
     pixels = images.detach().to("cpu", torch.float32).nan_to_num()
     return [_read_slice(hu) for hu in to_hounsfield(pixels).numpy()]
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..images import check_square
 from .rendering import layers
 from .world import BACKGROUND, COLOURS, KINDS, MEASURES, SCALES, Product, said
 
@@ -74,18 +75,10 @@ def read(images: Tensor) -> list[Fitted]:
     Raises:
         ValueError: for another shape or integers.
     """
-    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+    check_square(images, least=32)
+    if images.shape[-1] % COARSE_SIZE:
         raise ValueError(
-            f"images has shape {tuple(images.shape)}; expected (B, 3, H, W) with H = W."
-        )
-    if images.shape[-1] < 32 or images.shape[-1] % COARSE_SIZE:
-        raise ValueError(
-            f"The side is {images.shape[-1]} pixels; expected a multiple of 16, 32 or more."
-        )
-    if not images.is_floating_point():
-        raise ValueError(
-            f"images is {images.dtype}; expected floats in [-1, 1]. "
-            "Bytes become them by images / 127.5 - 1."
+            f"The side is {images.shape[-1]} pixels; expected a multiple of {COARSE_SIZE}."
         )
     pixels = images.detach().to("cpu", torch.float32).nan_to_num().clamp(-1, 1).add(1).div(2)
     if pixels.shape[-1] > WORKING_SIZE:
