@@ -13,7 +13,12 @@ from . import __version__
 from ._command import DEBUG, command, typed
 from ._serving_commands import add_commands
 
-PLAIN = {"no_args_is_help": True, "add_completion": False, "pretty_exceptions_enable": False}
+PLAIN = {
+    "no_args_is_help": True,
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": None,  # its panels would take half the time that help needs
+}
 
 app = typer.Typer(help="A caption becomes an image.", **PLAIN)
 models = typer.Typer(help="The language models and drawings that the package uses.", **PLAIN)
