@@ -176,7 +176,9 @@ def _lung(
 
 def _clouds(phantoms: Sequence[Phantom], image_size: int) -> Tensor:
     """(B, H, W) smooth noise of about unit size, a patient's own."""
-    coarse = [torch.randn(1, 14, 14, generator=torch.manual_seed(p.seed)) for p in phantoms]
+    coarse = [
+        torch.randn(1, 14, 14, generator=torch.Generator().manual_seed(p.seed)) for p in phantoms
+    ]
     size = (image_size, image_size)
     return functional.interpolate(torch.stack(coarse), size, mode="bicubic")[:, 0]
 
