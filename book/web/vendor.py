@@ -26,6 +26,7 @@ COMPLETE = VENDOR / ".complete"
 # npm package -> patterns of the files that pages load, and the licence we owe ("*" crosses "/").
 WANTED = {
     "@jupyter-widgets/html-manager": ("LICENSE", "dist/embed-amd.js", "dist/*.woff2"),
+    "anywidget": ("LICENSE", "dist/index.js"),
     "mathjax": (
         "LICENSE",
         "es5/tex-mml-chtml.js",

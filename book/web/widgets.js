@@ -8,7 +8,7 @@
   const place = (name) => [`@jupyter-widgets/${name}`, `${folder}/${name.split("/").pop()}`];
   window.require = {
     baseUrl: `${document.documentElement.dataset.content_root}_static/vendor/`,
-    paths: Object.fromEntries(names.map(place)),
+    paths: { ...Object.fromEntries(names.map(place)), anywidget: "anywidget/dist/index" },
   };
 }
 

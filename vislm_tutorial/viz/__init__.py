@@ -14,6 +14,7 @@ _HOMES = {
     "style": "figures",
     "gallery": "gallery",
     "frames_explorer": "explorer",
+    "mask_painter": "painter",
     "panorama_viewer": "panorama",
     "product_sheet": "product_sheet",
     "drawing_widget": "widget",
