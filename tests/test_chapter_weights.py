@@ -9,6 +9,7 @@ import threading
 
 import list_weights
 import pytest
+import torch
 
 from vislm_tutorial import chapter_weights, registry
 from vislm_tutorial.chapter_weights import (
@@ -62,6 +63,15 @@ def test_elsewhere_they_are_fetched_once_and_draw(elsewhere):
     assert find_chapter_weights(NAME) == folder
     pipe = VisLMPipeline.from_bundled(NAME)
     assert pipe("a red circle", output_type="pt").images.shape == (1, 3, 64, 64)
+
+
+@pytest.mark.parametrize("name", ["cvae", "cgan"])
+def test_who_draws_behind_the_shipped_autoencoder_has_no_copy_of_it(name):
+    assert not (find_chapter_weights(name) / "autoencoder").exists()
+    theirs = VisLMPipeline.from_bundled(name).autoencoder.state_dict()
+    shipped = VisLMPipeline.from_bundled().autoencoder.state_dict()
+    assert theirs.keys() == shipped.keys()
+    assert all(torch.equal(theirs[k], shipped[k]) for k in shipped)
 
 
 def test_what_was_damaged_on_the_way_is_refused(elsewhere):

@@ -18,7 +18,7 @@ from ._files import replaced_when_complete, sha256_of
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 FOLDER = "book/weights"  # in the repository
-RESULTS = "book/results"
+BOOK = "book"
 TABLE = "chapter_weights.json"  # name -> {file: sha256}
 
 
@@ -75,15 +75,25 @@ def stored_results(name: str, allow_network: bool = False) -> dict:
         registry.AssetError: if it is not here and the network was not allowed, or if it cannot be
             fetched.
     """
-    file = f"{RESULTS}/{name}.json"
+    return json.loads(book_file(f"results/{name}.json", allow_network))
+
+
+def book_file(name: str, allow_network: bool = False) -> bytes:
+    """The bytes of a small file in the repository's book/ folder.
+
+    Args:
+        name: "results/ablation.json", say.
+        allow_network, Raises: as for `stored_results`.
+    """
+    file = f"{BOOK}/{name}"
     if (CHECKOUT / file).is_file():
-        return json.loads((CHECKOUT / file).read_text(encoding="utf-8"))
+        return (CHECKOUT / file).read_bytes()
     if not allow_network:
         raise registry.AssetError(
             f"there is no {file} on this machine: it is in a checkout of the repository, and not "
             "in the package. Pass allow_network=True to fetch it."
         )
-    return json.loads(_answer(f"{registry.REPOSITORY}/raw/main/{file}"))
+    return _answer(f"{registry.REPOSITORY}/raw/main/{file}")
 
 
 def _fetch(address: str, files: list[str], folder: Path) -> None:

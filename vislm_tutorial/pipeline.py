@@ -121,10 +121,16 @@ class VisLMPipeline(DiffusionPipeline):
             ValueError: if there is none of that name.
             registry.AssetError: if it, or its encoder, is not on this machine; says what to do.
         """
+        from .training.autoencoding import BUNDLED, load_autoencoder
+
         if name == "scenes":
             folder = registry.find("scenes-weights")
         else:
             folder = find_chapter_weights(name, allow_network)
+            parts = cls.load_config(folder)
+            if parts.get("autoencoder", (None,))[0] and not (folder / "autoencoder").is_dir():
+                # It draws behind the shipped one, of which a repository needs no second copy.
+                kwargs.setdefault("autoencoder", load_autoencoder(BUNDLED))
         return cls.from_pretrained(folder, allow_network=allow_network, **kwargs)
 
     @classmethod

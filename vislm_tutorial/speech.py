@@ -1,7 +1,7 @@
 """Sound -> caption: say it, draw it, offline. Needs pocketsphinx, the extra `speech`.
 
 A grammar of the scene captions says which sentences there are, so that "blue" cannot be misheard as
-"flew". Without one, a language model of general English has to guess among 130,000 words.
+"flew". Without one, a language model of general English has to guess among 126,000 words.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from .data.scenes import BACKGROUNDS, COLOURS, FILLS, PLACES, SHAPES, SIZES
 
 RATE = 16_000  # samples a second of the sound that the acoustic model was trained on
 LOWEST_RATE = 8_000  # a telephone's; below it consonants are lost
+MOST_CHANNELS = 16  # more are samples, in an array that is turned
 SHORTEST, LONGEST = 0.3, 30.0  # seconds: "a star" takes 0.6, the longest caption 15
 SILENCE = 0.002  # of full scale (-54 dB): the loudest moment of a room's hiss lies below it
 # Faint noise is mixed in. A microphone always hears some, and so did the acoustic model's; digital
@@ -77,7 +78,8 @@ def listen(sound: str | Path | tuple[np.ndarray, int], grammar: bool | str = Tru
         sound: a WAV file; or the samples, (N,) or (N, channels) floats in [-1, 1], and their rate
             in Hz. Channels are averaged.
         grammar: True hears only sentences of `caption_grammar()`; False any English; a text is a
-            grammar of your own in JSGF (https://www.w3.org/TR/jsgf/), with one public rule.
+            grammar of your own in JSGF (https://www.w3.org/TR/jsgf/) with one public rule and
+            no imports.
 
     Raises:
         ImportError: without pocketsphinx.
@@ -209,7 +211,8 @@ def _read_wav(path: Path) -> tuple[np.ndarray, int]:
 def _samples(sound: np.ndarray, rate: int) -> np.ndarray:
     """Checked sound as (N,) int16 at `RATE`, its loudest sample at about half of full scale."""
     sound = np.asarray(sound)
-    if sound.ndim not in (1, 2) or not np.issubdtype(sound.dtype, np.floating):
+    turned = sound.ndim == 2 and sound.shape[1] > MOST_CHANNELS
+    if sound.ndim not in (1, 2) or turned or not np.issubdtype(sound.dtype, np.floating):
         raise ValueError(
             f"The sound is {sound.dtype} of shape {sound.shape}; expected floats in [-1, 1], (N,) "
             "or (N, channels). 16-bit samples become them by samples / 32768."
@@ -262,6 +265,8 @@ def _decoder(pocketsphinx, grammar: bool | str):
             f"The grammar has words without a pronunciation: {', '.join(unknown)}. Say them "
             "otherwise, or add how they sound to speech.PRONUNCIATIONS."
         )
+    if missing := set(re.findall(r"<(\w+)>", text)) - set(re.findall(r"<(\w+)>\s*=", text)):
+        raise ValueError(f"The grammar names rules that it lacks: {', '.join(sorted(missing))}.")
     try:
         decoder.add_jsgf_string("captions", text)
         decoder.activate_search("captions")
