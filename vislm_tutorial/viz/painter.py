@@ -83,6 +83,9 @@ def _painter_class() -> type:
         def mask(self, value: Tensor) -> None:
             self.runs = _encode(value, self.shape)
 
+        def __repr__(self) -> str:  # a notebook stores it: no address of one run in it
+            return f"<mask painter, {self.mask.sum()} of {self.mask.numel()} pixels painted>"
+
     return MaskPainter
 
 
