@@ -30,7 +30,7 @@ from scipy.signal import resample_poly
 from vislm_tutorial.data.captions import caption
 from vislm_tutorial.data.scenes import sample_scene
 from vislm_tutorial.evaluation.control import share
-from vislm_tutorial.speech import RATE, listen
+from vislm_tutorial.speech import RATE, listen, word_errors
 
 VOICES = ("en-us", "en-us+f3", "en-us+m7", "en-gb", "en-gb+f2")
 SPEED = 150  # words a minute
@@ -82,16 +82,6 @@ def sentences(n: int, seed: int) -> list[str]:
 
 def words_of(text: str) -> list[str]:
     return re.findall(r"[a-z']+", text.lower())
-
-
-def word_errors(said: list[str], heard: list[str]) -> int:
-    """Fewest words to exchange, drop or add that make the one from the other (Levenshtein 1966)."""
-    row = list(range(len(heard) + 1))
-    for i, word in enumerate(said, 1):
-        before, row = row, [i]
-        for j, other in enumerate(heard, 1):
-            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (word != other)))
-    return row[-1]
 
 
 def row_of(voice: str, how: str, grammar: bool, said: list[str], rng) -> tuple[dict, list[dict]]:

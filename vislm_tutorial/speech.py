@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,6 +103,16 @@ def listen(sound: str | Path | tuple[np.ndarray, int], grammar: bool | str = Tru
             f"such as 'a red circle left of a blue square'{other}."
         )
     return Heard(_written(" ".join(word.text for word in heard)), heard)
+
+
+def word_errors(said: Sequence[str], heard: Sequence[str]) -> int:
+    """Fewest words to exchange, drop or add that make the one from the other (Levenshtein 1966)."""
+    row = list(range(len(heard) + 1))
+    for i, word in enumerate(said, 1):
+        before, row = row, [i]
+        for j, other in enumerate(heard, 1):
+            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (word != other)))
+    return row[-1]
 
 
 def caption_grammar(synonyms: bool = False) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..speech import word_errors
 from .report import Mistake, call, compare, passed
 
 SPOKEN = (
@@ -36,11 +37,11 @@ def check_word_error_rate(word_error_rate: Callable) -> None:
     """
     for said, heard in SPOKEN:
         a, b = said.split(), heard.split()
-        changes = _changes(a, b)
+        changes = word_errors(a, b)
         pairs = sum(x != y for x, y in zip(a, b, strict=False))
         mistakes = [
             Mistake(
-                _changes(list(said), list(heard)) / len(said),
+                word_errors(list(said), list(heard)) / len(said),
                 "Those are letters. Words are counted: split the strings.",
             ),
             Mistake(
@@ -101,13 +102,3 @@ def check_one_word_apart(one_word_apart: Callable) -> None:
         ]
         compare(call(one_word_apart, a, b), right, mistakes, f"one_word_apart({a!r}, {b!r})")
     passed("as many words, and all but one the same.")
-
-
-def _changes(a: list[str], b: list[str]) -> int:
-    """The least number of insertions, deletions and exchanges (Levenshtein 1966)."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        above, row = row, [i]
-        for j, y in enumerate(b, 1):
-            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (x != y)))
-    return row[-1]
